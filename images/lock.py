@@ -1,0 +1,75 @@
+"""ImageLock: what a definition resolved to, exactly, so that two builds of one lock place the same bytes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from images.definition import HttpUrl, ImageReference, KbNumber, Sha256
+from images.frozen import Frozen
+
+
+class LockOrigin(StrEnum):
+    """Where the bytes behind a lock's hashes come from; the azure profile refuses stand-in."""
+
+    PUBLIC = "public"
+    STAND_IN = "stand-in"
+
+
+Unresolved = Literal["unresolved"]
+
+
+class LockedFile(Frozen):
+    """One URL and the bytes it must give; `unresolved` stops a build until somebody resolves it."""
+
+    url: HttpUrl
+    sha256: Sha256 | Unresolved
+    size_bytes: int = Field(ge=0)
+
+
+class LockedUpdate(Frozen):
+    """One QFE; without a URL the Windows Update agent fetches it by KB."""
+
+    kb: KbNumber
+    file: LockedFile | None = None
+    build: str | None = None
+
+
+class LockedContainerImage(Frozen):
+    """A container image by tag and by manifest digest (the index's, as the runtime records it)."""
+
+    reference: ImageReference
+    digest: str = Field(pattern=r"^(sha256:[0-9a-f]{64}|unresolved)$")
+    size_bytes: int = Field(default=0, ge=0, description="Compressed size of what a Windows host of this build pulls.")
+
+
+class LockedOciFile(Frozen):
+    """One layer of an OCI artifact that carries a title."""
+
+    title: str
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
+class LockedOciArtifact(Frozen):
+    """An OCI artifact by tag and digest, with its files."""
+
+    reference: ImageReference
+    digest: str = Field(pattern=r"^(sha256:[0-9a-f]{64}|unresolved)$")
+    files: tuple[LockedOciFile, ...] = ()
+
+
+class ImageLock(Frozen):
+    """Everything a definition leaves open, pinned."""
+
+    schema_version: Literal[1] = 1
+    image: str
+    origin: LockOrigin
+    definition_sha256: Sha256 = Field(description="Hash of the definition's content (not of its comments) that was locked.")
+    base_version: str = Field(pattern=r"^\d+\.\d+\.\d+$", description="Exact marketplace version.")
+    updates: tuple[LockedUpdate, ...] = ()
+    files: tuple[LockedFile, ...] = Field(default=(), description="Runtime and packages, in the definition's order, each URL once.")
+    container_images: tuple[LockedContainerImage, ...] = ()
+    oci_artifacts: tuple[LockedOciArtifact, ...] = ()

@@ -1,0 +1,42 @@
+"""CloudProfile: where a build runs. The same code serves Azure and the stand-in; only these values differ."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+
+from images.frozen import Frozen
+
+
+class StorageAccess(Frozen):
+    """How to reach a storage account; a key only for the stand-in, else azure-identity and user delegation SAS."""
+
+    account: str
+    endpoint: str = Field(description="Blob endpoint, for example https://<account>.blob.core.windows.net.")
+    key: SecretStr | None = Field(default=None, description="Account key of the stand-in; never set for Azure.")
+
+
+class CloudProfile(Frozen):
+    """One cloud: subscription, region, sizes, endpoints."""
+
+    name: Literal["local", "azure"]
+    subscription_id: str
+    location: str = Field(description="Azure region, for example westus3.")
+    vm_sizes: tuple[str, ...] = Field(min_length=1, description="Sizes to try in this order when an allocation is refused.")
+    zones: tuple[str, ...] = Field(default=(), description="Zones to try; empty leaves the choice to Azure.")
+    resource_group_prefix: str = "winvhd"
+    arm_endpoint: str = "https://management.azure.com"
+    credential: Literal["default", "none"] = Field(default="default", description="default: azure-identity; none: the stand-in, which asks for no token.")
+    storage: StorageAccess = Field(description="Account for the artifact cache and the builds' results.")
+    copy_targets: tuple[StorageAccess, ...] = Field(default=(), description="Accounts that --copy-to may name.")
+    winrm_port: int = Field(default=5986, ge=0, le=65535, description="0: take a free port, where all guests share one address.")
+    outside_gateway: str | None = Field(default=None, description="Base URL that answers for the Internet; only the stand-in has one.")
+    origin_log_url: str | None = Field(default=None, description="Where the stand-in's artifact origin shows its request log.")
+    poll_interval_s: float = Field(default=5.0, gt=0, description="Wait between polls when the server does not say Retry-After.")
+
+    def route(self, url: str) -> str:
+        """The address to fetch a public URL from."""
+        if self.outside_gateway is None or "://127.0.0.1" in url:
+            return url
+        return f"{self.outside_gateway.rstrip('/')}/{url.partition('://')[2]}"
