@@ -77,7 +77,9 @@ class Package(Frozen):
 
     url: HttpUrl = Field(description="Where the file comes from; its hash is in the lock.")
     destination: WindowsPath = Field(description=r"Folder on the image, for example C:\akse-cache\win-k8s\.")
-    file_name: str | None = Field(default=None, pattern=r'^[^<>:"/\\|?*\s][^<>:"/\\|?*]*$', description="Name on the image; default: the last part of the URL.")
+    file_name: str | None = Field(
+        default=None, pattern=r'^[^<>:"/\\|?*\s][^<>:"/\\|?*]*$', description="Name on the image; default: the last part of the URL."
+    )
     kubernetes_version: str | None = Field(default=None, description="Kubernetes version whose node bootstrap needs this file.")
     expand: bool = Field(default=False, description="Unpack it into its folder: a tool, not a cached file.")
     sha256: Sha256 | None = Field(default=None, description="Hash its publisher promises; the lock must agree.")
@@ -178,10 +180,14 @@ class SystemSettings(Frozen):
     """Settings of Windows itself."""
 
     windows_update_off: bool = Field(default=True, description="Set the policy NoAutoUpdate=1; the service stays enabled.")
-    pagefile_mib: int | None = Field(default=None, ge=0, le=262144, description="Fixed size; 0 for none; absent leaves Windows to manage it.")
+    pagefile_mib: int | None = Field(
+        default=None, ge=0, le=262144, description="Fixed size; 0 for none; absent leaves Windows to manage it."
+    )
     tls_disabled: tuple[TlsProtocol, ...] = Field(default=(), description="Protocols to disable for clients and servers.")
     tls_enabled: tuple[TlsProtocol, ...] = Field(default=(), description="Protocols to enable for clients and servers.")
-    excluded_udp_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(default=(), description="UDP ports kept from dynamic use.")
+    excluded_udp_ports: tuple[Annotated[int, Field(ge=1, le=65535)], ...] = Field(
+        default=(), description="UDP ports kept from dynamic use."
+    )
     openssh: OpenSshHardening | None = Field(default=None, description="Hardening of the OpenSSH server.")
 
     @model_validator(mode="after")
@@ -239,9 +245,13 @@ class ImageDefinition(Frozen):
     expand_volume_task: bool = Field(default=True, description="Register the task that grows C: at the node's first boot.")
     files: tuple[UploadedFile, ...] = Field(default=(), description="Files of this repository, for example NOTICE.")
     minimum_free_gib: float = Field(default=5, ge=0, description="Less free space than this on C: fails the build.")
-    e2e_suites: tuple[E2ESuite, ...] = Field(default=(E2ESuite.FIRST_BOOT, E2ESuite.NODE_BOOTSTRAP), description="Suites for the boot test.")
+    e2e_suites: tuple[E2ESuite, ...] = Field(
+        default=(E2ESuite.FIRST_BOOT, E2ESuite.NODE_BOOTSTRAP), description="Suites for the boot test."
+    )
 
     @property
     def caches_anything(self) -> bool:
         """True when the image holds more than patches."""
-        return bool(self.features or self.container_runtime or self.container_images or self.packages or self.oci_artifacts or self.private_packages)
+        return bool(
+            self.features or self.container_runtime or self.container_images or self.packages or self.oci_artifacts or self.private_packages
+        )

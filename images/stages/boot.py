@@ -28,7 +28,9 @@ class RemotingResult(StageResult):
 
 class FirstBootResult(StageResult):
     image_state: str = Field(description="IMAGE_STATE_COMPLETE after a good first boot.")
-    leftovers: tuple[str, ...] = Field(description="Accounts, listeners, folders and tasks of the build that are still there; must be empty.")
+    leftovers: tuple[str, ...] = Field(
+        description="Accounts, listeners, folders and tasks of the build that are still there; must be empty."
+    )
     vhd_id: str
 
 
@@ -75,7 +77,9 @@ class OutboundInput(StageInput):
 
 ENABLE_REMOTING = StageContract("enable-build-remoting", "Enable-BuildRemoting.ps1", RemotingInput, RemotingResult, title="First contact")
 TEST_FIRST_BOOT = StageContract("test-first-boot", "Test-FirstBoot.ps1", NoInput, FirstBootResult, title="First boot")
-TEST_NODE_BOOTSTRAP = StageContract("test-node-bootstrap", "Test-NodeBootstrap.ps1", BootstrapInput, BootstrapResult, timeout_s=3600, title="Node bootstrap")
+TEST_NODE_BOOTSTRAP = StageContract(
+    "test-node-bootstrap", "Test-NodeBootstrap.ps1", BootstrapInput, BootstrapResult, timeout_s=3600, title="Node bootstrap"
+)
 SET_OUTBOUND = StageContract("set-outbound-access", "Set-OutboundAccess.ps1", OutboundInput, StageResult, title="Outbound network")
 
 BOOT_STAGES = (TEST_FIRST_BOOT, TEST_NODE_BOOTSTRAP, SET_OUTBOUND)

@@ -77,9 +77,21 @@ class InstallToolResult(StageResult):
     files: tuple[str, ...] = Field(description="Full paths of what was unpacked.")
 
 
-INSTALL_CONTAINERD = StageContract("install-containerd", "Install-Containerd.ps1", ContainerdInput, ContainerdResult, timeout_s=1800, title="containerd")
-PULL_IMAGES = StageContract("import-container-image", "Import-ContainerImage.ps1", PullImageInput, PullImageResult, elevated=True, timeout_s=3 * 3600, title="Container images")
-SAVE_FILES = StageContract("save-cached-file", "Save-CachedFile.ps1", SaveFileInput, SaveFileResult, elevated=True, timeout_s=3600, title="Cached files")
+INSTALL_CONTAINERD = StageContract(
+    "install-containerd", "Install-Containerd.ps1", ContainerdInput, ContainerdResult, timeout_s=1800, title="containerd"
+)
+PULL_IMAGES = StageContract(
+    "import-container-image",
+    "Import-ContainerImage.ps1",
+    PullImageInput,
+    PullImageResult,
+    elevated=True,
+    timeout_s=3 * 3600,
+    title="Container images",
+)
+SAVE_FILES = StageContract(
+    "save-cached-file", "Save-CachedFile.ps1", SaveFileInput, SaveFileResult, elevated=True, timeout_s=3600, title="Cached files"
+)
 INSTALL_TOOLS = StageContract("install-tool", "Install-Tool.ps1", InstallToolInput, InstallToolResult, title="Tools")
 
 CONTENT_STAGES = (INSTALL_CONTAINERD, PULL_IMAGES, SAVE_FILES, INSTALL_TOOLS)

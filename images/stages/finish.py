@@ -66,13 +66,32 @@ class GeneralizeResult(StageResult):
     seconds: float
 
 
-REGISTER_EXPAND_VOLUME = StageContract("register-expand-volume-task", "Register-ExpandVolumeTask.ps1", NoInput, StageResult, title="Expand-volume task")
-UPDATE_DEFENDER = StageContract("update-defender", "Update-Defender.ps1", DefenderInput, DefenderResult, elevated=True, timeout_s=1800, title="Defender")
-CLEAR_LEFTOVERS = StageContract("clear-build-leftover", "Clear-BuildLeftover.ps1", NoInput, ClearBuildLeftoverResult, elevated=True, timeout_s=3600, title="Clean-up")
+REGISTER_EXPAND_VOLUME = StageContract(
+    "register-expand-volume-task", "Register-ExpandVolumeTask.ps1", NoInput, StageResult, title="Expand-volume task"
+)
+UPDATE_DEFENDER = StageContract(
+    "update-defender", "Update-Defender.ps1", DefenderInput, DefenderResult, elevated=True, timeout_s=1800, title="Defender"
+)
+CLEAR_LEFTOVERS = StageContract(
+    "clear-build-leftover", "Clear-BuildLeftover.ps1", NoInput, ClearBuildLeftoverResult, elevated=True, timeout_s=3600, title="Clean-up"
+)
 SET_IDENTITY = StageContract("set-vhd-identity", "Set-VhdIdentity.ps1", VhdIdentityInput, StageResult, title="Identity file")
 TEST_FREE_SPACE = StageContract("test-free-space", "Test-FreeSpace.ps1", FreeSpaceInput, FreeSpaceResult, title="Free space")
 SET_TEXT_FILE = StageContract("set-text-file", "Set-TextFile.ps1", TextFileInput, StageResult, title="Text file")
-GET_INVENTORY = StageContract("get-inventory", "Get-Inventory.ps1", InventoryInput, InventoryResult, elevated=True, timeout_s=1800, title="Inventory")
-GENERALIZE = StageContract("invoke-generalize", "Invoke-Generalize.ps1", GeneralizeInput, GeneralizeResult, elevated=True, timeout_s=3600, title="Generalize")
+GET_INVENTORY = StageContract(
+    "get-inventory", "Get-Inventory.ps1", InventoryInput, InventoryResult, elevated=True, timeout_s=1800, title="Inventory"
+)
+GENERALIZE = StageContract(
+    "invoke-generalize", "Invoke-Generalize.ps1", GeneralizeInput, GeneralizeResult, elevated=True, timeout_s=3600, title="Generalize"
+)
 
-FINISH_STAGES = (REGISTER_EXPAND_VOLUME, UPDATE_DEFENDER, CLEAR_LEFTOVERS, SET_IDENTITY, TEST_FREE_SPACE, SET_TEXT_FILE, GET_INVENTORY, GENERALIZE)
+FINISH_STAGES = (
+    REGISTER_EXPAND_VOLUME,
+    UPDATE_DEFENDER,
+    CLEAR_LEFTOVERS,
+    SET_IDENTITY,
+    TEST_FREE_SPACE,
+    SET_TEXT_FILE,
+    GET_INVENTORY,
+    GENERALIZE,
+)

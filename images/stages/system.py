@@ -107,16 +107,40 @@ class TlsProtocolInput(StageInput):
     enabled: tuple[TlsProtocol, ...]
 
 
-EXPAND_OS_PARTITION = StageContract("expand-os-partition", "Expand-OsPartition.ps1", NoInput, ExpandOsPartitionResult, title="Grow C: to the disk")
-SET_UPDATE_POLICY = StageContract("set-windows-update-policy", "Set-WindowsUpdatePolicy.ps1", WindowsUpdatePolicyInput, StageResult, title="Windows Update policy")
-ADD_UDP_EXCLUSION = StageContract("add-udp-port-exclusion", "Add-UdpPortExclusion.ps1", UdpPortExclusionInput, StageResult, title="Exclude UDP ports")
+EXPAND_OS_PARTITION = StageContract(
+    "expand-os-partition", "Expand-OsPartition.ps1", NoInput, ExpandOsPartitionResult, title="Grow C: to the disk"
+)
+SET_UPDATE_POLICY = StageContract(
+    "set-windows-update-policy", "Set-WindowsUpdatePolicy.ps1", WindowsUpdatePolicyInput, StageResult, title="Windows Update policy"
+)
+ADD_UDP_EXCLUSION = StageContract(
+    "add-udp-port-exclusion", "Add-UdpPortExclusion.ps1", UdpPortExclusionInput, StageResult, title="Exclude UDP ports"
+)
 INSTALL_CAPABILITY = StageContract(
-    "install-capability", "Install-WindowsCapability.ps1", CapabilityInput, CapabilityResult, elevated=True, timeout_s=3600, title="Capabilities"
+    "install-capability",
+    "Install-WindowsCapability.ps1",
+    CapabilityInput,
+    CapabilityResult,
+    elevated=True,
+    timeout_s=3600,
+    title="Capabilities",
 )
 SET_OPENSSH = StageContract("set-openssh-server", "Set-OpenSshServer.ps1", OpenSshInput, StageResult, title="OpenSSH server")
-INSTALL_UPDATE = StageContract("install-update", "Install-WindowsUpdatePackage.ps1", UpdateInput, UpdateResult, elevated=True, timeout_s=3 * 3600, title="Updates (QFEs)")
-INSTALL_FEATURE = StageContract("install-feature", "Install-NodeFeature.ps1", FeatureInput, FeatureResult, elevated=True, timeout_s=3600, title="Features")
-SET_WINRM_START = StageContract("set-winrm-start-mode", "Set-WinRmStartMode.ps1", WinRmStartModeInput, StageResult, title="WinRM start mode")
+INSTALL_UPDATE = StageContract(
+    "install-update",
+    "Install-WindowsUpdatePackage.ps1",
+    UpdateInput,
+    UpdateResult,
+    elevated=True,
+    timeout_s=3 * 3600,
+    title="Updates (QFEs)",
+)
+INSTALL_FEATURE = StageContract(
+    "install-feature", "Install-NodeFeature.ps1", FeatureInput, FeatureResult, elevated=True, timeout_s=3600, title="Features"
+)
+SET_WINRM_START = StageContract(
+    "set-winrm-start-mode", "Set-WinRmStartMode.ps1", WinRmStartModeInput, StageResult, title="WinRM start mode"
+)
 RESTART_GUEST = StageContract("restart-guest", "Restart-Guest.ps1", NoInput, RestartResult, title="Restart")
 GET_GUEST_STATE = StageContract("get-guest-state", "Get-GuestState.ps1", NoInput, GuestStateResult, timeout_s=120, title="Guest state")
 SET_REGISTRY = StageContract("set-registry-setting", "Set-RegistrySetting.ps1", RegistryInput, RegistryResult, title="Registry settings")

@@ -27,7 +27,9 @@ class CloudProfile(Frozen):
     zones: tuple[str, ...] = Field(default=(), description="Zones to try; empty leaves the choice to Azure.")
     resource_group_prefix: str = "winvhd"
     arm_endpoint: str = "https://management.azure.com"
-    credential: Literal["default", "none"] = Field(default="default", description="default: azure-identity; none: the stand-in, which asks for no token.")
+    credential: Literal["default", "none"] = Field(
+        default="default", description="default: azure-identity; none: the stand-in, which asks for no token."
+    )
     storage: StorageAccess = Field(description="Account for the artifact cache and the builds' results.")
     copy_targets: tuple[StorageAccess, ...] = Field(default=(), description="Accounts that --copy-to may name.")
     winrm_port: int = Field(default=5986, ge=0, le=65535, description="0: take a free port, where all guests share one address.")

@@ -72,9 +72,7 @@ class RegistryKey:
 
 
 def _dump(key: RegistryKey) -> dict[str, Any]:
-    values = {
-        name: [kind, {"hex": data.hex()} if isinstance(data, bytes) else data] for name, kind, data in key.values.values()
-    }
+    values = {name: [kind, {"hex": data.hex()} if isinstance(data, bytes) else data] for name, kind, data in key.values.values()}
     return {"values": values, "keys": {child.name: _dump(child) for child in key.keys.values()}}
 
 
@@ -118,7 +116,7 @@ class MachineDisk:
     def _replace(self, name: str, content: object) -> None:
         part = self.folder / f".{name}.part"
         part.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
-        os.replace(part, self.folder / name)
+        part.replace(self.folder / name)
 
     def key(self, path: str, *, make: bool = False) -> RegistryKey | None:
         """The key at HKLM:\\HIVE\\…; CurrentControlSet is resolved through Select\\Current."""
@@ -127,7 +125,8 @@ class MachineDisk:
         if hive.upper() == "SYSTEM" and rest.lower().startswith("currentcontrolset"):
             select = root.find("Select")
             current = select.get("Current", 1) if select else 1
-            rest = f"ControlSet{current:03d}{rest[len('CurrentControlSet') :]}"
+            number = current if isinstance(current, int) else 1
+            rest = f"ControlSet{number:03d}{rest[len('CurrentControlSet') :]}"
         return root.make(rest) if make else root.find(rest)
 
     def path(self, windows_path: str) -> Path:
@@ -149,7 +148,7 @@ class MachineDisk:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
         part.write_bytes(content)
-        os.replace(part, target)
+        part.replace(target)
         return target
 
     def copy_to(self, folder: Path) -> None:
@@ -157,4 +156,4 @@ class MachineDisk:
         shutil.copytree(self.folder, folder, copy_function=os.link)
         for name in ("registry.json", "disk.json"):
             shutil.copy2(self.folder / name, folder / f".{name}.part")
-            os.replace(folder / f".{name}.part", folder / name)
+            (folder / f".{name}.part").replace(folder / name)
