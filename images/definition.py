@@ -10,12 +10,13 @@ from pydantic import Field, StringConstraints, model_validator
 
 from images.frozen import Frozen
 
-WindowsPath = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]:\\(?:[^<>:\"/|?*\x00-\x1f]+\\?)*$", max_length=240)]
+# Every pattern is also valid in ECMA-262, the dialect of JSON Schema, and linear in the backtracking engines of editors.
+WindowsPath = Annotated[str, StringConstraints(pattern=r'^[A-Za-z]:\\[^<>:"/|?*\x00-\x1f]*$', max_length=240)]
 HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$", max_length=2000)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 KbNumber = Annotated[str, StringConstraints(pattern=r"^KB\d{6,8}$")]
 ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(?::\d+)?/[a-z0-9._/-]+(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$")]
-RegistryPath = Annotated[str, StringConstraints(pattern=r"^HKLM:\\(?i:SOFTWARE|SYSTEM)\\.+$", max_length=400)]
+RegistryPath = Annotated[str, StringConstraints(pattern=r"^HKLM:\\([Ss][Oo][Ff][Tt][Ww][Aa][Rr][Ee]|[Ss][Yy][Ss][Tt][Ee][Mm])\\.+$", max_length=400)]
 
 
 class Generation(StrEnum):
@@ -69,7 +70,7 @@ class ContainerRuntime(Frozen):
 
     name: Literal["containerd"] = Field(default="containerd", description="containerd is the only runtime Windows nodes use.")
     version: str = Field(min_length=1, description="Version as the node bootstrap names it, for example 1.7.20-azure.1.")
-    url: HttpUrl = Field(description="Archive (.tar.gz) that holds bin/containerd.exe and bin/ctr.exe.")
+    url: HttpUrl = Field(description="Archive (.tar.gz or .zip) that holds bin/containerd.exe and bin/ctr.exe.")
 
 
 class Package(Frozen):
@@ -80,7 +81,11 @@ class Package(Frozen):
     file_name: str | None = Field(
         default=None, pattern=r'^[^<>:"/\\|?*\s][^<>:"/\\|?*]*$', description="Name on the image; default: the last part of the URL."
     )
-    kubernetes_version: str | None = Field(default=None, description="Kubernetes version whose node bootstrap needs this file.")
+    kubernetes_version: str | None = Field(
+        default=None,
+        pattern=r"^\d+\.\d+(\.\d+[A-Za-z0-9.+-]*)?$",
+        description="Kubernetes version whose node bootstrap needs this file: exact (1.34.9), or a minor (1.34) for all its cached versions.",
+    )
     expand: bool = Field(default=False, description="Unpack it into its folder: a tool, not a cached file.")
     sha256: Sha256 | None = Field(default=None, description="Hash its publisher promises; the lock must agree.")
 

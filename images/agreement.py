@@ -1,0 +1,146 @@
+"""What must hold between an image's promises, its live inventory and the inventory read from its captured disk.
+
+Each function returns one line for each difference, in a stable order; an empty tuple means agreement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from images.definition import ImageDefinition
+from images.inventory import Inventory
+from images.lock import ImageLock
+
+GENERALIZE_CHANGES: Mapping[str, str] = {
+    "updates": "the history of the Windows Update agent is read from the agent, not from the disk",
+    "free_bytes": "generalize deletes logs, agents and the build's own folder",
+    "total_bytes": "a captured disk may be smaller than the volume it came from",
+    "services[].state": "a disk has no running services",
+    "services[WindowsAzureGuestAgent]": "generalize deletes the guest agent; a new VM installs its own",
+    "services[RdAgent]": "generalize deletes the guest agent; a new VM installs its own",
+    "security_protocols": "a property of the running .NET runtime",
+}
+"""Fields in which a live and an offline inventory may differ, each with the reason."""
+
+_DELETED_SERVICES = frozenset({"windowsazureguestagent", "rdagent"})
+
+
+def _keyed(items: Iterable[Any], *key: str, skip: frozenset[str] = frozenset()) -> dict[str, dict[str, Any]]:
+    table: dict[str, dict[str, Any]] = {}
+    for item in items:
+        content = item.model_dump()
+        name = "\\".join(str(content[part]) for part in key)
+        table[name.lower()] = {field: value for field, value in content.items() if field not in skip} | {"_name": name}
+    return table
+
+
+def _compare_tables(
+    what: str, left: Mapping[str, dict[str, Any]], right: Mapping[str, dict[str, Any]], sides: tuple[str, str]
+) -> list[str]:
+    differences = []
+    for key in sorted(left.keys() | right.keys()):
+        here, there = left.get(key), right.get(key)
+        if here is None or there is None:
+            present, name = (sides[1], there) if here is None else (sides[0], here)
+            absent = sides[0] if here is None else sides[1]
+            differences.append(f"{what} {(name or {})['_name']}: in the {present}, not in the {absent}")
+            continue
+        for field in here.keys() & there.keys() - {"_name"}:
+            if here[field] != there[field]:
+                differences.append(
+                    f"{what} {here['_name']}: {field} is {here[field]!r} in the {sides[0]}, {there[field]!r} in the {sides[1]}"
+                )
+    return differences
+
+
+def compare_live_and_offline(live: Inventory, offline: Inventory) -> tuple[str, ...]:
+    """Differences between the running guest's inventory and the captured disk's, outside GENERALIZE_CHANGES."""
+    sides = ("live inventory", "captured disk")
+    differences = [
+        f"{field}: {getattr(live, field)!r} in the {sides[0]}, {getattr(offline, field)!r} in the {sides[1]}"
+        for field in ("os", "vhd_id", "defender", "runtime", "excluded_udp_ports")
+        if getattr(live, field) != getattr(offline, field)
+    ]
+    for name in sorted(set(live.capabilities) ^ set(offline.capabilities)):
+        present, absent = sides if name in live.capabilities else sides[::-1]
+        differences.append(f"capability {name}: in the {present}, not in the {absent}")
+    for what, field, key, skip in (
+        ("feature", "features", ("name",), frozenset[str]()),
+        ("QFE", "qfes", ("kb",), frozenset[str]()),
+        ("registry value", "registry", ("path", "name"), frozenset[str]()),
+        ("container image", "container_images", ("name",), frozenset[str]()),
+        ("cached file", "cached_files", ("path",), frozenset[str]()),
+        ("tool", "tools", ("path",), frozenset[str]()),
+        ("scheduled task", "scheduled_tasks", ("path",), frozenset[str]()),
+    ):
+        differences += _compare_tables(
+            what, _keyed(getattr(live, field), *key, skip=skip), _keyed(getattr(offline, field), *key, skip=skip), sides
+        )
+    services = [_keyed(side.services, "name", skip=frozenset({"state"})) for side in (live, offline)]
+    for table in services:
+        for name in _DELETED_SERVICES:
+            table.pop(name, None)
+    differences += _compare_tables("service", services[0], services[1], sides)
+    return tuple(differences)
+
+
+def compare_with_promise(definition: ImageDefinition, lock: ImageLock, inventory: Inventory) -> tuple[str, ...]:
+    """What the lock promises and the image lacks, and what nobody asked for among cached files and images."""
+    differences: list[str] = []
+    locked = {file.url: file for file in lock.files}
+    promised: dict[str, tuple[str, str]] = {}
+    for package in definition.packages:
+        if not package.expand:
+            promised[package.path.lower()] = (package.path, locked[package.url].sha256)
+    for artifact, pinned in zip(definition.oci_artifacts, lock.oci_artifacts, strict=True):
+        for file in pinned.files:
+            path = f"{artifact.destination.rstrip(chr(92))}{chr(92)}{file.title}"
+            promised[path.lower()] = (path, file.sha256)
+    for private in definition.private_packages:
+        path = f"{private.destination.rstrip(chr(92))}{chr(92)}{private.file_name}"
+        promised[path.lower()] = (path, private.sha256)
+    found = {file.path.lower(): file for file in inventory.cached_files}
+    optional = {file.destination.lower() for file in definition.files}
+    if definition.container_runtime is not None:
+        optional |= {path for path, file in found.items() if file.sha256 == locked[definition.container_runtime.url].sha256}
+    for key, (path, sha256) in sorted(promised.items()):
+        if key not in found:
+            differences.append(f"cached file {path}: promised by the lock, not on the image")
+        elif found[key].sha256 != sha256:
+            differences.append(f"cached file {path}: sha256 is {found[key].sha256}, the lock promises {sha256}")
+    differences += [
+        f"cached file {file.path}: on the image, but nobody asked for it"
+        for key, file in sorted(found.items())
+        if key not in promised and key not in optional
+    ]
+    differences += _compare_images(lock, inventory)
+    differences += [
+        f"capability {name}: promised, not on the image" for name in definition.capabilities if name not in inventory.capabilities
+    ]
+    features = {feature.name.lower() for feature in inventory.features}
+    differences += [f"feature {name}: promised, not on the image" for name in definition.features if name.lower() not in features]
+    installed = {qfe.kb for qfe in inventory.qfes}
+    differences += [f"QFE {update.kb}: promised, not on the image" for update in lock.updates if update.kb not in installed]
+    return tuple(differences)
+
+
+def _compare_images(lock: ImageLock, inventory: Inventory) -> list[str]:
+    differences = []
+    tags = {
+        image.name: image.digest for image in inventory.container_images if "@" not in image.name and not image.name.startswith("sha256:")
+    }
+    promised = {image.reference: image.digest for image in lock.container_images}
+    for reference, digest in sorted(promised.items()):
+        if reference not in tags:
+            differences.append(f"container image {reference}: promised by the lock, not on the image")
+        elif tags[reference] != digest:
+            differences.append(f"container image {reference}: digest is {tags[reference]}, the lock promises {digest}")
+    differences += [f"container image {name}: on the image, but nobody asked for it" for name in sorted(tags) if name not in promised]
+    digests = set(promised.values())
+    differences += [
+        f"container image {image.name}: on the image, but nobody asked for it"
+        for image in inventory.container_images
+        if (image.name.startswith("sha256:") or "@" in image.name) and image.digest not in digests
+    ]
+    return differences

@@ -1,0 +1,57 @@
+"""ReleaseFacts: everything that the documents of one build are rendered from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from images.frozen import Frozen
+from images.inventory import Inventory
+
+
+class BuildSource(Frozen):
+    """Where a build came from: repository, branch and commit of this checkout."""
+
+    repository: str = ""
+    branch: str = ""
+    commit: str = ""
+
+
+class ReleaseFacts(Frozen):
+    """One build and what is on its image."""
+
+    image: str
+    description: str = ""
+    build_id: str
+    build_number: str = Field(description="YYYYMMDD.NN of the build.")
+    image_version: str = Field(description="build.UBR.YYMMDDNN, three int32 as galleries want them.")
+    source: BuildSource
+    base_urn: str
+    generation: str
+    trusted_launch: bool
+    vhd_url: str = ""
+    inventory: Inventory
+
+
+def image_version(os_version: str, day: str, count: int) -> str:
+    """build.UBR.YYMMDDNN for the count-th build (1–99) of a day given as YYYYMMDD.
+
+    >>> image_version("20348.5499", "20260812", 1)
+    '20348.5499.26081201'
+    """
+    if not 1 <= count <= 99:
+        raise ValueError(f"the count of a day's builds must be 1 to 99, not {count}")
+    return f"{os_version}.{day[2:]}{count:02d}"
+
+
+def human_size(size_bytes: int) -> str:
+    """A size as `ctr images list` prints it: one decimal, binary units.
+
+    >>> human_size(113351066)
+    '108.1 MiB'
+    """
+    value = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError

@@ -1,0 +1,27 @@
+"""release-notes.md: the notes for people, with tables and links to the KB articles."""
+
+from __future__ import annotations
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from images.notes.facts import ReleaseFacts, human_size
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("images.notes"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    autoescape=select_autoescape(),
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters["size"] = human_size
+_ENVIRONMENT.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+
+
+def render_markdown(facts: ReleaseFacts) -> str:
+    """The notes as Markdown; the same facts give the same bytes."""
+    inventory = facts.inventory
+    tags = [image for image in inventory.container_images if "@" not in image.name and not image.name.startswith("sha256:")]
+    return _ENVIRONMENT.get_template("release-notes.md.j2").render(
+        facts=facts, inventory=inventory, images=tags, cached_bytes=sum(file.size_bytes for file in inventory.cached_files)
+    )

@@ -1,0 +1,17 @@
+"""What can be wrong with a disk image."""
+
+from __future__ import annotations
+
+from images.errors import CaptureError
+
+
+class VhdError(CaptureError):
+    """A disk image is not sound: truncated, damaged, of a kind that is not supported, or beyond what a reader will hold in memory."""
+
+    title = "the disk image is not sound"
+
+
+class VhdNotFoundError(VhdError):
+    """A file, key or partition that every Windows disk has is not on this one."""
+
+    title = "the disk image is not complete"

@@ -1,0 +1,107 @@
+"""What the readers read from: anything with read, seek and tell; and views on a part of it that check and bound every read."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Protocol
+
+from infra.vhd.errors import VhdError
+
+MAX_READ_BYTES = 64 * 2**20
+"""No structure of a disk is read in a larger piece; damage that asks for more is refused instead of allocated."""
+
+
+class ByteSource(Protocol):
+    """A seekable stream of bytes, such as an open file or `blob_range_reader.BlobRangeReader`."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+    def tell(self) -> int: ...
+
+
+def size_of(source: ByteSource) -> int:
+    """Length of a source in bytes; its position moves to the end."""
+    return source.seek(0, os.SEEK_END)
+
+
+def read_exactly(source: ByteSource, offset: int, size: int, what: str) -> bytes:
+    """`size` bytes at `offset`; VhdError naming `what` when the source ends before, or when the size is absurd."""
+    if size < 0 or offset < 0 or size > MAX_READ_BYTES:
+        raise VhdError(f"{what}: {size} bytes at {offset} can not be right")
+    source.seek(offset)
+    pieces = bytearray()
+    while len(pieces) < size:
+        piece = source.read(size - len(pieces))
+        if not piece:
+            raise VhdError(f"{what}: the image ends {size - len(pieces)} bytes too early", hint="is the file complete?")
+        pieces += piece
+    return bytes(pieces)
+
+
+class ReadBudget:
+    """Stops a reader that a damaged structure sends round in circles: so many bytes and requests and no more."""
+
+    def __init__(self, image_size_bytes: int) -> None:
+        # Small images are read several times over (an index, then its files); nothing sound reads a large one four times.
+        self.bytes_left = 64 * 2**20 + 4 * image_size_bytes
+        self.reads_left = 200_000 + image_size_bytes // 1024
+
+    def spend(self, size: int) -> None:
+        """Count one read; VhdError once the budget is gone."""
+        self.bytes_left -= size
+        self.reads_left -= 1
+        if self.bytes_left < 0 or self.reads_left < 0:
+            raise VhdError("the image makes its reader go in circles: far more was read than it holds", hint="the disk is damaged")
+
+
+class Window(io.RawIOBase):
+    """`size` bytes of a source from `offset`, as a file of its own that a C library can read.
+
+    libyal turns an exception of the file object into an OSError of its own; the first one is kept in `failure` so that
+    `infra.vhd.ntfs` and `infra.vhd.hives` can raise it again.
+    """
+
+    def __init__(self, source: ByteSource, offset: int, size: int, budget: ReadBudget | None = None) -> None:
+        super().__init__()
+        self._source = source
+        self._offset = offset
+        self.size = size
+        self._budget = budget or ReadBudget(size)
+        self._position = 0
+        self.failure: Exception | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        if base + offset < 0:
+            raise OSError("seek before the start of the image")
+        self._position = base + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            left = max(0, self.size - self._position)
+            wanted = left if size < 0 else min(size, left)
+            if not wanted:
+                return b""
+            self._budget.spend(wanted)
+            data = read_exactly(self._source, self._offset + self._position, wanted, "disk image")
+        except Exception as error:
+            self.failure = self.failure or error
+            raise
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
