@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from images.definition import ImageDefinition
+from images.definition import ImageDefinition, RegistryOperation
 from images.inventory import Inventory
 from images.lock import ImageLock
+from images.plan import BuildPlan
 
 GENERALIZE_CHANGES: Mapping[str, str] = {
     "updates": "the history of the Windows Update agent is read from the agent, not from the disk",
@@ -85,34 +86,21 @@ def compare_live_and_offline(live: Inventory, offline: Inventory) -> tuple[str, 
     return tuple(differences)
 
 
-def compare_with_promise(definition: ImageDefinition, lock: ImageLock, inventory: Inventory) -> tuple[str, ...]:
-    """What the lock promises and the image lacks, and what nobody asked for among cached files and images."""
+def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, inventory: Inventory) -> tuple[str, ...]:
+    """What definition, lock and plan promise and the image lacks, and what nobody asked for among its cached files and images."""
     differences: list[str] = []
-    locked = {file.url: file for file in lock.files}
-    promised: dict[str, tuple[str, str]] = {}
-    for package in definition.packages:
-        if not package.expand:
-            promised[package.path.lower()] = (package.path, locked[package.url].sha256)
-    for artifact, pinned in zip(definition.oci_artifacts, lock.oci_artifacts, strict=True):
-        for file in pinned.files:
-            path = f"{artifact.destination.rstrip(chr(92))}{chr(92)}{file.title}"
-            promised[path.lower()] = (path, file.sha256)
-    for private in definition.private_packages:
-        path = f"{private.destination.rstrip(chr(92))}{chr(92)}{private.file_name}"
-        promised[path.lower()] = (path, private.sha256)
-    found = {file.path.lower(): file for file in inventory.cached_files}
-    optional = {file.destination.lower() for file in definition.files}
-    if definition.container_runtime is not None:
-        optional |= {path for path, file in found.items() if file.sha256 == locked[definition.container_runtime.url].sha256}
-    for key, (path, sha256) in sorted(promised.items()):
+    promised = {file.path.lower(): file for file in plan.files}
+    found = {file.path.lower(): file for file in (*inventory.cached_files, *inventory.tools)}
+    uploaded = {file.destination.lower() for file in definition.files}
+    for key, file in sorted(promised.items()):
         if key not in found:
-            differences.append(f"cached file {path}: promised by the lock, not on the image")
-        elif found[key].sha256 != sha256:
-            differences.append(f"cached file {path}: sha256 is {found[key].sha256}, the lock promises {sha256}")
+            differences.append(f"cached file {file.path}: promised by the lock, not on the image")
+        elif found[key].sha256 != file.sha256:
+            differences.append(f"cached file {file.path}: sha256 is {found[key].sha256}, the lock promises {file.sha256}")
     differences += [
-        f"cached file {file.path}: on the image, but nobody asked for it"
-        for key, file in sorted(found.items())
-        if key not in promised and key not in optional
+        f"cached file {extra.path}: on the image, but nobody asked for it"
+        for extra in inventory.cached_files
+        if extra.path.lower() not in promised and extra.path.lower() not in uploaded
     ]
     differences += _compare_images(lock, inventory)
     differences += [
@@ -122,6 +110,15 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, inventory
     differences += [f"feature {name}: promised, not on the image" for name in definition.features if name.lower() not in features]
     installed = {qfe.kb for qfe in inventory.qfes}
     differences += [f"QFE {update.kb}: promised, not on the image" for update in lock.updates if update.kb not in installed]
+    values = {(value.path.lower(), value.name.lower()): value.value for value in inventory.registry}
+    for setting in definition.registry:
+        there = values.get((setting.path.rstrip("\\").lower(), setting.name.lower()))
+        if setting.operation is RegistryOperation.OR and isinstance(there, int) and isinstance(setting.value, int):
+            there = there & setting.value
+        if there != setting.value:
+            differences.append(
+                f"registry value {setting.path}\\{setting.name}: {there!r} on the image, the definition promises {setting.value!r}"
+            )
     return tuple(differences)
 
 

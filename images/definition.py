@@ -16,7 +16,9 @@ HttpUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/]+/\S+$", ma
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 KbNumber = Annotated[str, StringConstraints(pattern=r"^KB\d{6,8}$")]
 ImageReference = Annotated[str, StringConstraints(pattern=r"^[a-z0-9.-]+(?::\d+)?/[a-z0-9._/-]+(?::[A-Za-z0-9_][A-Za-z0-9._-]{0,127})$")]
-RegistryPath = Annotated[str, StringConstraints(pattern=r"^HKLM:\\([Ss][Oo][Ff][Tt][Ww][Aa][Rr][Ee]|[Ss][Yy][Ss][Tt][Ee][Mm])\\.+$", max_length=400)]
+RegistryPath = Annotated[
+    str, StringConstraints(pattern=r"^HKLM:\\([Ss][Oo][Ff][Tt][Ww][Aa][Rr][Ee]|[Ss][Yy][Ss][Tt][Ee][Mm])\\.+$", max_length=400)
+]
 
 
 class Generation(StrEnum):
@@ -84,7 +86,7 @@ class Package(Frozen):
     kubernetes_version: str | None = Field(
         default=None,
         pattern=r"^\d+\.\d+(\.\d+[A-Za-z0-9.+-]*)?$",
-        description="Kubernetes version whose node bootstrap needs this file: exact (1.34.9), or a minor (1.34) for all its cached versions.",
+        description="Kubernetes version whose node bootstrap needs this file: exact (1.34.9), or a minor (1.34) for all of it.",
     )
     expand: bool = Field(default=False, description="Unpack it into its folder: a tool, not a cached file.")
     sha256: Sha256 | None = Field(default=None, description="Hash its publisher promises; the lock must agree.")
@@ -223,6 +225,8 @@ class E2ESuite(StrEnum):
 
     FIRST_BOOT = "first-boot"
     NODE_BOOTSTRAP = "node-bootstrap"
+    PLAIN_BOOTSTRAP = "plain-bootstrap"
+    """The same bootstrap on the plain base image, with the network on: the image is an optimization, never a requirement."""
 
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?$")]
@@ -251,7 +255,7 @@ class ImageDefinition(Frozen):
     files: tuple[UploadedFile, ...] = Field(default=(), description="Files of this repository, for example NOTICE.")
     minimum_free_gib: float = Field(default=5, ge=0, description="Less free space than this on C: fails the build.")
     e2e_suites: tuple[E2ESuite, ...] = Field(
-        default=(E2ESuite.FIRST_BOOT, E2ESuite.NODE_BOOTSTRAP), description="Suites for the boot test."
+        default=(E2ESuite.FIRST_BOOT, E2ESuite.NODE_BOOTSTRAP, E2ESuite.PLAIN_BOOTSTRAP), description="Suites for the boot test."
     )
 
     @property

@@ -56,7 +56,6 @@ class StageOutput:
         self._redact = redact or Redactor()
         self._max_line_bytes = max_line_bytes
         self._line = bytearray()
-        self._scanned = 0
         self._dropping = False
         self._lines = 0
         self._results: list[bytes] = []
@@ -70,25 +69,26 @@ class StageOutput:
         """True when the line that ends a run, result or error, has been seen."""
         return self._result_count > 0 or self._failure is not None
 
-    def feed(self, data: bytes) -> Iterator[Progress]:
-        """The progress that these bytes complete, in order; consume it, the parsing happens on the way."""
+    def feed(self, data: bytes) -> list[Progress]:
+        """The progress that these bytes complete, in order."""
+        progress: list[Progress] = []
         start = 0
         while (end := data.find(b"\n", start)) >= 0:
             self._append(data[start:end])
             start = end + 1
-            yield from self._end_line()
+            progress += self._end_line()
         self._append(data[start:])
+        return progress
 
     def result(self, exit_code: int | None, stderr: str) -> StageResult:
         """The stage's result; raises StageError when there is none, when there is more than one or when the exit code contradicts it."""
-        for _ in self._end_line():
-            pass  # a progress line that the end cut off: nobody needs it any more
+        list(self._end_line())  # the last line may have no line feed
         stderr_tail = self._redact(readable(stderr))[-STDERR_TAIL_CHARACTERS:]
         if self._failure is not None:
             code = self._failure.code
             raise self._error(self._clean(self._failure.message), code, exit_code, stderr_tail, HINTS.get(code, ""))
         if self._fault:
-            raise self._error(self._fault, self._fault_code, exit_code, stderr_tail, "a script's standard output belongs to JSON lines alone")
+            raise self._error(self._fault, self._fault_code, exit_code, stderr_tail, "standard output belongs to JSON lines alone")
         if self._result_count > 1:
             raise self._error(f"{self._result_count} result lines, one is allowed", "two-results", exit_code, stderr_tail)
         if not self._result_count:
@@ -105,7 +105,8 @@ class StageOutput:
             # Strict: a number that a script writes as text is a fault of the script, found here and not three tasks later.
             return self._contract.result.model_validate_json(json.dumps(fields), strict=True)
         except ValidationError as error:
-            problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors(include_input=False)[:5])
+            found = error.errors(include_input=False)[:5]
+            problems = "; ".join(f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in found)
             what = f"the result is not what the contract says: {problems}"
         raise self._error(what, "bad-result", exit_code, stderr_tail)
 
@@ -168,9 +169,7 @@ class StageOutput:
         return self._redact(text[: 2 * MAX_MESSAGE_CHARACTERS])[:MAX_MESSAGE_CHARACTERS]
 
     def _error(self, what: str, code: str, exit_code: int | None, stderr_tail: str, hint: str = "") -> StageError:
-        return StageError(
-            what, stage=self._contract.name, guest_exit_code=exit_code, code=code, stderr_tail=stderr_tail, hint=hint
-        )
+        return StageError(what, stage=self._contract.name, guest_exit_code=exit_code, code=code, stderr_tail=stderr_tail, hint=hint)
 
 
 def _exit_text(exit_code: int | None) -> str:

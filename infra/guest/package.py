@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.errors import ConfigurationError
+from images.stages.contract import NoInput, StageContract, StageResult
 
 SCRIPTS_FOLDER = Path(__file__).parent / "scripts"
 RECEIVER = "Receive-StagePackage.ps1"
 FIRST_CONTACT = "Enable-BuildRemoting.ps1"
+
+RECEIVE_PACKAGE = StageContract("receive-stage-package", RECEIVER, NoInput, StageResult, timeout_s=300, title="Scripts")
+"""Not a stage of a plan: its input is the zip, and it runs before its file is on the guest."""
 
 MAX_COMMAND_CHARACTERS = 8191
 """Longest line that cmd.exe takes, and a WinRM shell starts everything through it:
@@ -65,7 +69,9 @@ def file_command(script: str, guest_folder: str) -> tuple[str, ...]:
 def encoded_command(script_text: str, *, where: str) -> tuple[str, ...]:
     """The command that runs a script from its text; raises ConfigurationError when it is too long for one command line."""
     encoded = base64.b64encode(without_comments(script_text).encode("utf-16-le")).decode("ascii")
-    command = (*_POWERSHELL, "-EncodedCommand", encoded)
+    # Given a command instead of a file, powershell.exe reads standard input itself, as lines of text for $input; the package's bytes
+    # must be left to the script (host/msh/Serialization.cs in PowerShell/PowerShell: DataFormat.None reads nothing).
+    command = (*_POWERSHELL, "-InputFormat", "None", "-EncodedCommand", encoded)
     length = len(" ".join(command))
     if length > MAX_COMMAND_CHARACTERS:
         raise ConfigurationError(
@@ -83,9 +89,7 @@ def without_comments(script_text: str) -> str:
     in_block = False
     for line in script_text.splitlines():
         stripped = line.strip()
-        if in_block:
-            in_block = "#>" not in stripped
-        elif stripped.startswith("<#"):
+        if in_block or stripped.startswith("<#"):
             in_block = "#>" not in stripped
         elif stripped and (not stripped.startswith("#") or stripped.lower().startswith("#requires")):
             kept.append(stripped)

@@ -11,6 +11,26 @@ from typing import Any, Protocol
 from infra.local.machine.disk import MachineDisk
 
 
+class FaultCode(Protocol):
+    """A fault that strikes, as infra.local.faults.Fault."""
+
+    @property
+    def code(self) -> str: ...
+
+
+class FaultSource(Protocol):
+    """Asked at the places where the real world fails (infra.local.faults.Faults)."""
+
+    def should(self, point: str, key: str) -> FaultCode | None: ...
+
+
+class Latency(Protocol):
+    """How long things take (infra.local.latency.LatencyProfile)."""
+
+    def seconds(self, operation: str) -> float: ...
+    def wait(self, operation: str, stopping: threading.Event | None = None) -> None: ...
+
+
 class GuestMachine(Protocol):
     """A booted machine. A new one is made at each boot, so whatever is not on `disk` is forgotten by a restart."""
 
@@ -51,6 +71,8 @@ class ScriptContext:
     """Write text as it is."""
     shutdown: Callable[[bool, float], None]
     """shutdown(restart, delay_s): what shutdown.exe /r /t or /s /t does; returns at once."""
+    vm_id: str = ""
+    """ARM id of the VM, the key of fault points such as guest.sysprep."""
     run_id: str | None = None
     """The scheduled task's run, None outside a task. Its files are C:\\winvhd\\runs\\<run_id>.*"""
     parameters: Mapping[str, str] = field(default_factory=dict)
@@ -58,7 +80,10 @@ class ScriptContext:
 
 
 class ScriptEngine(Protocol):
-    """The machine model behind the scripts. One engine serves every machine of a host, from many threads."""
+    """The machine model behind the scripts. One engine serves every machine of a host, from many threads.
+
+    The host makes its own as `ModelEngine(outside, faults, latency)`; the engine asks the fault points guest.stage and guest.sysprep.
+    """
 
     def boot(self, disk: MachineDisk, *, boot_time: datetime, outbound_allowed: bool) -> GuestMachine:
         """The machine on this disk, with everything done that waited for a restart (features, updates, renames).

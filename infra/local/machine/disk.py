@@ -129,6 +129,12 @@ class MachineDisk:
             rest = f"ControlSet{number:03d}{rest[len('CurrentControlSet') :]}"
         return root.make(rest) if make else root.find(rest)
 
+    def make_key(self, path: str) -> RegistryKey:
+        """The key at HKLM:\\HIVE\\…, made with its parents when absent."""
+        key = self.key(path, make=True)
+        assert key is not None
+        return key
+
     def path(self, windows_path: str) -> Path:
         """The file of this machine behind C:\\…, found without regard to case; what does not exist keeps its spelling."""
         parts = [part for part in windows_path.replace("/", "\\").split("\\")[1:] if part]

@@ -51,10 +51,9 @@ def _version_of(name: str) -> str:
 def _containerd_about(version: str, program: str) -> str:
     # Go programs carry their link flags as text in the build information; readers of a stopped disk find the version there.
     number = version if version.startswith("v") else f"v{version}"
-    return (
-        f'path\tgithub.com/containerd/containerd/cmd/{program}\nbuild\t-ldflags="-X github.com/containerd/containerd/version.Version={number} '
-        f'-X github.com/containerd/containerd/version.Package=github.com/containerd/containerd"'
-    )
+    module = "github.com/containerd/containerd"
+    flags = f"-X {module}/version.Version={number} -X {module}/version.Package={module}"
+    return f'path\t{module}/cmd/{program}\nbuild\t-ldflags="{flags}"'
 
 
 def _members(url: str, name: str) -> list[Member]:
@@ -83,7 +82,14 @@ def _members(url: str, name: str) -> list[Member]:
     elif "ccgakvplugin" in name:
         programs = ["CCGAKVPlugin.dll", "install-plugin.ps1"]
     elif "scripts" in name:
-        programs = ["azurecnifunc.ps1", "calicofunc.ps1", "configfunc.ps1", "containerdfunc.ps1", "kubeletfunc.ps1", "provisioningscripts/loggenerator.ps1"]
+        programs = [
+            "azurecnifunc.ps1",
+            "calicofunc.ps1",
+            "configfunc.ps1",
+            "containerdfunc.ps1",
+            "kubeletfunc.ps1",
+            "provisioningscripts/loggenerator.ps1",
+        ]
     else:
         programs = [f"{stem}.exe"]
     members: list[Member] = [(path, _executable(url, path, budget // len(programs))) for path in programs]

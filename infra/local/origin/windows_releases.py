@@ -30,7 +30,9 @@ KNOWN_UPDATES = {
     "KB5120705": UpdateFacts("KB5120705", (20348,), None, "Update", "2026-08 Update for .NET Framework for Windows Server 2022"),
     "KB5120242": UpdateFacts("KB5120242", (20348,), 5499, "Security Update", "2026-08 Cumulative Update for Windows Server 2022"),
     "KB5120241": UpdateFacts("KB5120241", (20348,), None, "Security Update", "2026-08 Servicing Stack Update for Windows Server 2022"),
-    "KB5043080": UpdateFacts("KB5043080", (26100,), 1742, "Security Update", "2024-09 Checkpoint Cumulative Update for Windows Server 2025"),
+    "KB5043080": UpdateFacts(
+        "KB5043080", (26100,), 1742, "Security Update", "2024-09 Checkpoint Cumulative Update for Windows Server 2025"
+    ),
 }
 """KBs of the reference release notes, and the first checkpoint update of 26100."""
 

@@ -1,0 +1,46 @@
+"""`winvhd`: the thin front of the flows."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import Annotated
+
+import typer
+
+from flows.cli.build import build
+from flows.cli.importing import import_app
+from flows.cli.local import local_app
+from flows.cli.planning import plan
+from flows.cli.schema import schema
+from images.errors import EXIT_CODES
+
+_CODES = "\n\n".join(f"{code}: {kind.title}" for code, kind in sorted(EXIT_CODES.items()))
+
+app = typer.Typer(
+    name="winvhd",
+    help="Builds Windows node images (VHDs) for Kubernetes on Azure.",
+    epilog=f"Exit codes: 0: done. 2: wrong usage.\n\n{_CODES}",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command()(build)
+app.command()(plan)
+app.command()(schema)
+app.add_typer(import_app, name="import")
+app.add_typer(local_app, name="local")
+
+
+@app.command()
+def version(numbers: Annotated[bool, typer.Option("--all", help="Also the versions of Prefect and of the Azure SDKs.")] = False) -> None:
+    """Print the version."""
+    typer.echo(f"winvhd {importlib.metadata.version('winvhd')}")
+    if numbers:
+        for name in ("prefect", "azure-identity", "azure-mgmt-compute", "azure-mgmt-network", "azure-storage-blob", "pywinrm"):
+            typer.echo(f"{name} {importlib.metadata.version(name)}")
+
+
+def main() -> None:
+    """Entry point of the command."""
+    app()

@@ -1,0 +1,67 @@
+"""What a build needs around it: the stand-in cloud and a Prefect server, started when they are not there yet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from flows.cli.local import running_api_url
+from images.errors import ConfigurationError
+from infra.background import BackgroundProcess
+from infra.checkout import make_folder, state_folder
+from infra.prefect.server import answers, free_port, prefect_environment, start_prefect_server
+from infra.profiles import running_stand_in, start_stand_in
+
+
+@contextmanager
+def services_for_build(cloud: str) -> Iterator[None]:
+    """Serve the block a Prefect API and, for the local cloud, the stand-in; ends what was started here.
+
+    Raises ConfigurationError when one of them does not come up, or when PREFECT_API_URL names a server that does not answer.
+    """
+    home = make_folder(state_folder() / "prefect")
+    given = os.environ.get("PREFECT_API_URL") or running_api_url()
+    if given and not answers(f"{given.rstrip('/')}/health"):
+        raise ConfigurationError(
+            f"no Prefect server answers at {given}", hint="unset PREFECT_API_URL, and the build starts a server of its own"
+        )
+    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
+        # The kernel ends children with the thread that forked them, so the pool lives as long as they do.
+        stand_in = pool.submit(start_stand_in, with_parent=True) if cloud == "local" and running_stand_in() is None else None
+        server = None if given else pool.submit(_server, home)
+        for pending in (stand_in, server):
+            if pending is not None:
+                stack.callback(_stop, pending)
+        if stand_in is not None:
+            stand_in.result()
+        api_url = given or (server.result().api_url if server is not None else "")
+        _use_api(prefect_environment(home, api_url=api_url))
+        yield
+
+
+@dataclass(frozen=True)
+class _Server:
+    process: BackgroundProcess
+    api_url: str
+
+    def stop(self) -> None:
+        self.process.stop()
+
+
+def _server(home: Path) -> _Server:
+    return _Server(*start_prefect_server(home, port=free_port(), services=False, with_parent=True))
+
+
+def _stop(pending: Future[BackgroundProcess] | Future[_Server]) -> None:
+    if pending.exception() is None:
+        pending.result().stop()
+
+
+def _use_api(environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    # The CLI shows progress itself; the run's log goes to the server all the same.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")

@@ -1,0 +1,40 @@
+"""The `runtime` and `images` layers: containerd, registry settings, container images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from images.definition import ImageDefinition
+from images.lock import ImageLock
+from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageToPull, PullImageInput
+from images.stages.system import SET_REGISTRY, RegistryInput
+from images.steps.sources import runtime_archive_path, source_file
+from images.steps.step import Step
+
+# More pulls at once only compete for the VM's disk: unpacking Windows layers is what takes the time.
+PARALLEL_PULLS: Final = 4
+PULL_ATTEMPTS: Final = 5
+
+
+def runtime_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
+    """The steps of the `runtime` layer; registry values of HNS and feature overrides take effect at the next boot."""
+    runtime = definition.container_runtime
+    if runtime is not None:
+        archive = source_file(lock, runtime.url, runtime_archive_path(definition))
+        yield Step.of(INSTALL_CONTAINERD, ContainerdInput(version=runtime.version, archive=archive))
+    yield from registry_steps(definition, restart_after=True)
+
+
+def registry_steps(definition: ImageDefinition, *, restart_after: bool) -> Iterator[Step]:
+    """The registry settings; their comments stay here, so that rewording one rebuilds nothing."""
+    if definition.registry:
+        settings = tuple(setting.model_copy(update={"comment": ""}) for setting in definition.registry)
+        yield Step.of(SET_REGISTRY, RegistryInput(settings=settings), restart_after=restart_after)
+
+
+def images_steps(lock: ImageLock) -> Iterator[Step]:
+    """The steps of the `images` layer."""
+    if lock.container_images:
+        images = tuple(ImageToPull(reference=image.reference, digest=image.digest) for image in lock.container_images)
+        yield Step.of(PULL_IMAGES, PullImageInput(images=images, parallel=PARALLEL_PULLS, attempts=PULL_ATTEMPTS))

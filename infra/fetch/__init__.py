@@ -1,0 +1,1 @@
+"""Fetching from the Internet: files over HTTPS and content of OCI registries."""

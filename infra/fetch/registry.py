@@ -1,0 +1,119 @@
+"""The pull side of the OCI distribution API: digests of tags, and the files of an artifact.
+
+Specification: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md. mcr.microsoft.com serves anonymous pulls without
+a token; registries that want one answer 401 with a Bearer challenge, which is followed for anonymous pulls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from images.errors import ArtifactError
+from images.lock import LockedContainerImage, LockedOciArtifact, LockedOciFile
+from infra.fetch.http import FetchFailed, fetch
+
+_MEDIA_TYPES = (
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+)
+_TITLE = "org.opencontainers.image.title"
+_MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or index as the registry serves it; its digest is computed here, not believed."""
+
+    digest: str
+    content: dict[str, Any]
+
+
+def split_reference(reference: str) -> tuple[str, str, str]:
+    """(registry, repository, tag) of registry/repository:tag."""
+    registry, _, rest = reference.partition("/")
+    repository, _, tag = rest.rpartition(":")
+    return registry, repository, tag
+
+
+class Registry:
+    """Reads registries through one HTTP client; `route` gives the address to ask for a public URL."""
+
+    def __init__(self, client: httpx.Client, route: Any, *, first_wait_s: float = 1.0) -> None:
+        self._client = client
+        self._route = route
+        self._first_wait_s = first_wait_s
+
+    def manifest(self, registry: str, repository: str, reference: str) -> Manifest:
+        """The manifest or index behind a tag or digest; raises ArtifactError when it is not there or does not fit its digest."""
+        url = f"https://{registry}/v2/{repository}/manifests/{reference}"
+
+        def once() -> Manifest:
+            response = self._get(url, {"Accept": ", ".join(_MEDIA_TYPES)})
+            if len(response.content) > _MANIFEST_LIMIT_BYTES:
+                raise FetchFailed("the manifest is larger than 4 MiB", again=False)
+            digest = "sha256:" + hashlib.sha256(response.content).hexdigest()
+            if reference.startswith("sha256:") and digest != reference:
+                raise FetchFailed(f"the registry's bytes have the digest {digest}", again=True)
+            try:
+                return Manifest(digest, json.loads(response.content))
+            except ValueError:
+                raise FetchFailed("the registry's answer is not JSON", again=False) from None
+
+        return fetch(once, url, first_wait_s=self._first_wait_s)
+
+    def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        try:
+            response = self._client.get(self._route(url), headers=headers)
+            if response.status_code == httpx.codes.UNAUTHORIZED:
+                token = self._token(response.headers.get("WWW-Authenticate", ""))
+                response = self._client.get(self._route(url), headers=headers | {"Authorization": f"Bearer {token}"})
+        except httpx.HTTPError as error:
+            raise FetchFailed(f"{type(error).__name__}: {error}", again=True) from error
+        if response.status_code != httpx.codes.OK:
+            retried = response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
+            raise FetchFailed(f"HTTP {response.status_code}", again=retried)
+        return response
+
+    def _token(self, challenge: str) -> str:
+        fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
+        realm = fields.pop("realm", "")
+        if not challenge.lower().startswith("bearer ") or not realm.startswith("https://"):
+            raise FetchFailed("the registry wants credentials", again=False)
+        response = self._client.get(self._route(realm), params=fields)
+        if response.status_code != httpx.codes.OK:
+            raise FetchFailed(f"the registry's token service answered HTTP {response.status_code}", again=False)
+        content = response.json()
+        return str(content.get("token") or content.get("access_token") or "")
+
+    def lock_image(self, reference: str) -> LockedContainerImage:
+        """A container image's digest and the compressed bytes of the manifests in it; raises ArtifactError."""
+        registry, repository, tag = split_reference(reference)
+        manifest = self.manifest(registry, repository, tag)
+        return LockedContainerImage(reference=reference, digest=manifest.digest)
+
+    def lock_artifact(self, reference: str) -> LockedOciArtifact:
+        """An OCI artifact's digest and its titled files; raises ArtifactError when it has none."""
+        registry, repository, tag = split_reference(reference)
+        manifest = self.manifest(registry, repository, tag)
+        files = tuple(
+            LockedOciFile(title=layer["annotations"][_TITLE], sha256=layer["digest"].removeprefix("sha256:"), size_bytes=layer["size"])
+            for layer in manifest.content.get("layers", ())
+            if _TITLE in layer.get("annotations", {})
+        )
+        if not files:
+            raise ArtifactError(f"{reference} has no files with a title", hint="is it an OCI artifact rather than a container image?")
+        return LockedOciArtifact(reference=reference, digest=manifest.digest, files=files)
+
+    @staticmethod
+    def blob_url(reference: str, sha256: str) -> str:
+        """The public URL of one blob of an artifact's repository."""
+        registry, repository, _ = split_reference(reference)
+        return f"https://{registry}/v2/{repository}/blobs/sha256:{sha256}"

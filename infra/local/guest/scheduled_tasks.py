@@ -1,0 +1,158 @@
+r"""Runs of elevated stages: they belong to the machine's boot, not to a WinRM shell, and leave their output as files in C:\winvhd\runs."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from images.stages.link import RUNS_FOLDER, ReadOutputInput, ReadOutputResult
+from infra.local.guest.process import GuestProcess, StreamName
+from infra.local.machine.disk import MachineDisk
+
+STDERR_TAIL_CHARACTERS = 4096
+
+Main = Callable[[GuestProcess], int]
+
+
+class _TaskProcess(GuestProcess):
+    """A process whose output goes to files, each write flushed: the link reads them while it runs."""
+
+    def __init__(self, main: Main, name: str, out: BinaryIO, err: BinaryIO, ended: Callable[[int], None]) -> None:
+        super().__init__(main, name)
+        self._files: dict[StreamName, BinaryIO] = {"stdout": out, "stderr": err}
+        self._ended = ended
+        self._closing = threading.Lock()
+
+    def write(self, stream: StreamName, data: bytes) -> None:
+        """Append to the run's file; what a killed process writes is lost."""
+        with self._closing:
+            if self.exit_code is not None or self._files[stream].closed:
+                return
+            self._files[stream].write(data)
+            self._files[stream].flush()
+        self._notify()
+
+    def cut(self) -> None:
+        """Power is gone: stop without a trace of how it ended, as a reboot leaves it."""
+        with self._closing:
+            self._ended = _no_trace
+        self.kill()
+
+    def _finish(self, exit_code: int) -> None:
+        with self._closing:
+            if self.exit_code is None:
+                for file in self._files.values():
+                    file.close()
+                # The file that says how it ended is there before anybody hears that it has ended.
+                self._ended(exit_code)
+        super()._finish(exit_code)
+
+
+def _no_trace(_exit_code: int) -> None:
+    """A run that a reboot ended leaves no exit code."""
+
+
+class TaskRuns:
+    """The runs of one boot, and the files of all runs."""
+
+    def __init__(self, disk: MachineDisk) -> None:
+        self._disk = disk
+        self._running: dict[str, _TaskProcess] = {}
+        self._lock = threading.Lock()
+
+    def _file(self, run_id: str, suffix: str) -> Path:
+        return self._disk.path(rf"{RUNS_FOLDER}\{run_id}.{suffix}")
+
+    def start(self, run_id: str, main: Main, stdin: bytes) -> bool:
+        """Start a run; False when this run_id was started before, in this boot or in an earlier one."""
+        with self._lock:
+            out = self._file(run_id, "out")
+            if out.exists():
+                return False
+            out.parent.mkdir(parents=True, exist_ok=True)
+            process = _TaskProcess(
+                main,
+                f"task {run_id}",
+                out.open("wb"),
+                self._file(run_id, "err").open("wb"),
+                lambda exit_code: self._write_exit(run_id, exit_code),
+            )
+            self._running[run_id] = process
+        process.feed(stdin, end=True)
+        process.start()
+        return True
+
+    def _write_exit(self, run_id: str, exit_code: int) -> None:
+        # The last contact removes the folder under the run that does it.
+        if self._disk.path(RUNS_FOLDER).is_dir():
+            self._disk.write(rf"{RUNS_FOLDER}\{run_id}.exit", str(exit_code).encode("ascii"))
+
+    def read(self, wanted: ReadOutputInput, stop_event: threading.Event) -> ReadOutputResult:
+        """Output from an offset on; waits up to wait_s for something new or for the end."""
+        process = self._running.get(wanted.run_id)
+        wake = threading.Event()
+        unsubscribe = process.subscribe(wake.set) if process else (lambda: None)
+        try:
+            deadline = time.monotonic() + wanted.wait_s
+            while True:
+                wake.clear()
+                answer = self._look(wanted)
+                left = deadline - time.monotonic()
+                if answer.data or answer.state != "running" or left <= 0 or stop_event.is_set():
+                    return answer
+                wake.wait(min(left, 0.5))
+        finally:
+            unsubscribe()
+
+    def _look(self, wanted: ReadOutputInput) -> ReadOutputResult:
+        process = self._running.get(wanted.run_id)
+        # State before data: what was written before the end is then surely seen.
+        running = process is not None and process.exit_code is None
+        exit_code = None if running else self._exit_code(wanted.run_id)
+        out = self._file(wanted.run_id, "out")
+        data, size = b"", 0
+        with contextlib.suppress(FileNotFoundError), out.open("rb") as file:
+            file.seek(wanted.offset)
+            data = file.read(wanted.max_bytes)
+            size = out.stat().st_size
+        next_offset = wanted.offset + len(data)
+        if exit_code is not None and next_offset < size:
+            # Ended, but there is more to read: the caller stops at "ended".
+            running, exit_code = True, None
+        return ReadOutputResult(
+            changed=False,
+            data=base64.b64encode(data).decode("ascii"),
+            next_offset=next_offset,
+            state="running" if running else "ended" if exit_code is not None else "unknown",
+            exit_code=exit_code,
+            stderr_tail=self._stderr_tail(wanted.run_id) if exit_code is not None else "",
+        )
+
+    def _exit_code(self, run_id: str) -> int | None:
+        file = self._file(run_id, "exit")
+        return int(file.read_text("ascii")) if file.is_file() else None
+
+    def _stderr_tail(self, run_id: str) -> str:
+        file = self._file(run_id, "err")
+        return file.read_text("utf-8", errors="replace")[-STDERR_TAIL_CHARACTERS:] if file.is_file() else ""
+
+    def acknowledge(self, run_id: str) -> bool:
+        """Leave the mark that says the result was read; True when the run is known."""
+        if not self._file(run_id, "out").exists():
+            return False
+        self._disk.write(rf"{RUNS_FOLDER}\{run_id}.read", b"")
+        return True
+
+    def stop(self, timeout_s: float) -> None:
+        """Power goes: every run ends without leaving how it ended."""
+        with self._lock:
+            running = list(self._running.values())
+        for process in running:
+            process.cut()
+        for process in running:
+            process.join(timeout_s)

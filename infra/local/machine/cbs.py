@@ -1,0 +1,131 @@
+r"""Component Based Servicing: which packages are on the disk, and what waits for a restart.
+
+Below SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing: Packages\<identity> with CurrentState in servicing's own numbers
+(0x70 installed, 0x60 install pending, 0x50 superseded), CapabilityIndex\<capability>\<identity>, and a key RebootPending while a restart is
+needed. An update's KB, kind and link are in its manifest C:\Windows\servicing\Packages\<identity>.mum, from where Get-HotFix has them.
+"""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+
+from infra.local.machine.disk import MachineDisk
+
+INSTALLED, INSTALL_PENDING, SUPERSEDED = 0x70, 0x60, 0x50
+_SERVICING = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing"
+_MANIFESTS = r"C:\Windows\servicing\Packages"
+_TOKEN = "31bf3856ad364e35"  # noqa: S105 - Microsoft's public key token, part of every package identity
+_NAMESPACE = "urn:schemas-microsoft-com:asm.v3"
+_ROLLUP = re.compile(r"Package_for_RollupFix~[^~]*~[^~]*~[^~]*~(\d+)\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class HotFix:
+    """An update, as Get-HotFix shows it."""
+
+    kb: str
+    description: str
+    support_link: str
+
+
+def update_identity(kb: str, build: int, promised_ubr: int | None) -> str:
+    """Package identity of an update: a cumulative update's carries the build it brings, others' the KB."""
+    if promised_ubr is not None:
+        return f"Package_for_RollupFix~{_TOKEN}~amd64~~{build}.{promised_ubr}.1.1"
+    return f"Package_for_{kb}~{_TOKEN}~amd64~~10.0.1.1"
+
+
+def add_update(disk: MachineDisk, identity: str, hotfix: HotFix, state: int) -> None:
+    """Register an update's package with its manifest."""
+    key = disk.make_key(rf"{_SERVICING}\Packages\{identity}")
+    key.set("CurrentState", state)
+    key.set("InstallClient", "WindowsUpdateAgent")
+    key.set("InstallName", f"{identity}.mum")
+    key.set("InstallLocation", rf"\\?\C:\Windows\SoftwareDistribution\Download\Windows10.0-{hotfix.kb}-x64.cab" + "\\")
+    name, token, architecture, _, version = identity.split("~")
+    assembly = ET.Element("assembly", {"xmlns": _NAMESPACE, "manifestVersion": "1.0", "supportInformation": hotfix.support_link})
+    ET.SubElement(
+        assembly,
+        "assemblyIdentity",
+        {"name": name, "version": version, "processorArchitecture": architecture, "language": "neutral", "publicKeyToken": token},
+    )
+    ET.SubElement(assembly, "package", {"identifier": hotfix.kb, "releaseType": hotfix.description})
+    disk.write(rf"{_MANIFESTS}\{identity}.mum", ET.tostring(assembly, encoding="utf-8", xml_declaration=True))
+
+
+def package_state(disk: MachineDisk, identity: str) -> int | None:
+    """CurrentState of a package, None when servicing does not know it."""
+    key = disk.key(rf"{_SERVICING}\Packages\{identity}")
+    state = key.get("CurrentState") if key else None
+    return state if isinstance(state, int) else None
+
+
+def hotfixes(disk: MachineDisk) -> tuple[HotFix, ...]:
+    """Installed updates, sorted by KB."""
+    found = []
+    for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values():
+        if key.name.startswith("Package_for_") and key.get("CurrentState") == INSTALLED:
+            found.append(_read_manifest(disk, key.name))
+    return tuple(sorted(found, key=lambda hotfix: hotfix.kb))
+
+
+def find_kb(disk: MachineDisk, kb: str) -> int | None:
+    """CurrentState of the package of a KB, None when the KB was never installed."""
+    for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values():
+        if key.name.startswith("Package_for_") and _read_manifest(disk, key.name).kb == kb:
+            state = key.get("CurrentState")
+            return state if isinstance(state, int) else None
+    return None
+
+
+def _read_manifest(disk: MachineDisk, identity: str) -> HotFix:
+    root = ET.fromstring(disk.path(rf"{_MANIFESTS}\{identity}.mum").read_bytes())  # noqa: S314 - written by add_update
+    package = root.find(f"{{{_NAMESPACE}}}package")
+    attributes = package.attrib if package is not None else {}
+    return HotFix(attributes.get("identifier", ""), attributes.get("releaseType", ""), root.get("supportInformation", ""))
+
+
+def add_capability(disk: MachineDisk, capability: str, build: int) -> None:
+    """Register a capability with its package."""
+    name, _, _, language, _ = capability.split("~")
+    identity = f"{name.replace('.', '-')}-Package~{_TOKEN}~amd64~{language}~10.0.{build}.1"
+    disk.make_key(rf"{_SERVICING}\Packages\{identity}").set("CurrentState", INSTALLED)
+    disk.make_key(rf"{_SERVICING}\CapabilityIndex\{capability}\{identity}")
+
+
+def capabilities(disk: MachineDisk) -> tuple[str, ...]:
+    """Installed capabilities, sorted."""
+    found = []
+    for key in disk.make_key(rf"{_SERVICING}\CapabilityIndex").keys.values():
+        if any(package_state(disk, package.name) == INSTALLED for package in key.keys.values()):
+            found.append(key.name)
+    return tuple(sorted(found))
+
+
+def set_reboot_pending(disk: MachineDisk) -> None:
+    """Note that a change waits for a restart."""
+    disk.make_key(rf"{_SERVICING}\RebootPending")
+
+
+def is_reboot_pending(disk: MachineDisk) -> bool:
+    """True while a change waits for a restart."""
+    return disk.key(rf"{_SERVICING}\RebootPending") is not None
+
+
+def finish_pending(disk: MachineDisk) -> int | None:
+    """What servicing does while Windows starts: pending packages become installed; the update build revision they bring, or None."""
+    disk.make_key(_SERVICING).remove_key("RebootPending")
+    pending = [key for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values() if key.get("CurrentState") == INSTALL_PENDING]
+    reached: int | None = None
+    for key in pending:
+        key.set("CurrentState", INSTALLED)
+        if rollup := _ROLLUP.match(key.name):
+            reached = max(reached or 0, int(rollup.group(2)))
+    if reached is not None:
+        for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values():
+            rollup = _ROLLUP.match(key.name)
+            if rollup and int(rollup.group(2)) < reached:
+                key.set("CurrentState", SUPERSEDED)
+    return reached

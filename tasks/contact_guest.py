@@ -1,0 +1,35 @@
+"""First contact with a VM: a pinned link with the scripts uploaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from pydantic import SecretStr
+
+from infra.azure.run_command import RunCommandResult, run_command
+from infra.azure.vm_request import BuildVm
+from infra.guest.contact import first_contact
+from infra.guest.link import GuestLink
+from tasks.build import Build
+
+
+@contextmanager
+def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
+    """A link to the VM's guest; its traffic counts for the build, and the connection is closed at the end.
+
+    Raises GuestLinkError when the guest does not answer as first contact asks, CloudError when Run Command is refused.
+    """
+
+    def run(script: str, parameters: Mapping[str, str], protected: Mapping[str, SecretStr]) -> RunCommandResult:
+        return run_command(build.cloud, vm, script, parameters, protected)
+
+    with build.timings.step(f"first contact ({vm.role} VM)"):
+        endpoint = first_contact(run, address=vm.address, port=port)
+        link = GuestLink(endpoint)
+        link.upload_scripts()
+    try:
+        yield link
+    finally:
+        link.close()
+        build.traffic += link.traffic

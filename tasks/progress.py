@@ -1,0 +1,118 @@
+"""Progress of a build: one event as a step starts, some while it works, one as it ends.
+
+Every event goes to the flow run's log; a terminal may listen as well. Texts never hold secrets.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
+
+from images.timings import StepTiming
+
+Outcome = Literal["built", "reused", "failed"]
+
+
+@dataclass(frozen=True)
+class StepEvent:
+    """What happened to one step; done and total count bytes or items when a step knows how far it is."""
+
+    kind: Literal["start", "progress", "end"]
+    step: str
+    message: str = ""
+    done: int | None = None
+    total: int | None = None
+    seconds: float = 0.0
+    outcome: Outcome = "built"
+
+
+Listener = Callable[[StepEvent], None]
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Call the listener for every event in this process while the block runs."""
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
+    """The log of the current Prefect run; outside a run, the project's own."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return logging.getLogger("winvhd")
+
+
+def _emit(event: StepEvent) -> None:
+    for listener in list(_listeners):
+        listener(event)
+
+
+@dataclass
+class Step:
+    """A step that is running."""
+
+    name: str
+    outcome: Outcome = "built"
+    _logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = field(default_factory=run_logger)
+
+    def progress(self, message: str, done: int | None = None, total: int | None = None) -> None:
+        """Say how far the step is."""
+        count = f" [{done}/{total}]" if done is not None and total else ""
+        self._logger.info("%s: %s%s", self.name, message, count)
+        _emit(StepEvent("progress", self.name, message, done, total))
+
+
+class Timings:
+    """Seconds of every step of a build, in the order in which they ended; safe to use from several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._steps: list[StepTiming] = []
+
+    def add(self, timing: StepTiming) -> None:
+        """Keep one step's timing."""
+        with self._lock:
+            self._steps.append(timing)
+
+    @property
+    def steps(self) -> tuple[StepTiming, ...]:
+        """All timings so far, by start."""
+        with self._lock:
+            return tuple(sorted(self._steps, key=lambda timing: timing.start))
+
+    @contextmanager
+    def step(self, name: str, *, layer: str = "") -> Iterator[Step]:
+        """Report start and end of a step and keep its seconds, also when it fails."""
+        step = Step(name)
+        start, clock = datetime.now(UTC), time.monotonic()
+        _emit(StepEvent("start", name))
+        step._logger.info("%s …", name)
+        try:
+            yield step
+        except BaseException:
+            step.outcome = "failed"
+            raise
+        finally:
+            seconds = time.monotonic() - clock
+            self.add(
+                StepTiming(
+                    name=name, layer=layer, start=start.isoformat(timespec="milliseconds"), seconds=round(seconds, 3), outcome=step.outcome
+                )
+            )
+            step._logger.info("%s: %s in %.1f s", name, step.outcome, seconds)
+            _emit(StepEvent("end", name, seconds=seconds, outcome=step.outcome))

@@ -1,0 +1,133 @@
+"""The artifact supply of a build: fills the blob cache while the VM boots and hands out addresses as soon as a file is there."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from pydantic import JsonValue, SecretStr
+
+from images.errors import ArtifactError, CancelledError
+from images.lock import ImageLock
+from infra.azure.blob_storage import ArtifactCache
+from infra.fetch.http import FetchFailed, fetch, make_client, streamed
+from infra.fetch.registry import Registry
+
+PARALLEL = 8
+_TOKEN = re.compile(r"^cache:(?P<sha256>[0-9a-f]{64})$")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One file that the build needs: its public URL and the bytes it must have."""
+
+    url: str
+    sha256: str
+    size_bytes: int
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return self.url.partition("?")[0].rstrip("/").rsplit("/", 1)[-1]
+
+
+def artifacts_of(lock: ImageLock) -> tuple[Artifact, ...]:
+    """Every file of a lock that goes through the blob cache, each hash once."""
+    files = [*lock.files, *(update.file for update in lock.updates if update.file is not None)]
+    wanted = [Artifact(file.url, file.sha256, file.size_bytes) for file in files]
+    for artifact in lock.oci_artifacts:
+        wanted += [Artifact(Registry.blob_url(artifact.reference, file.sha256), file.sha256, file.size_bytes) for file in artifact.files]
+    return tuple({artifact.sha256: artifact for artifact in wanted}.values())
+
+
+class ArtifactSupply:
+    """Files on their way into the cache; `resolve` waits for those that an input names and for no other."""
+
+    def __init__(self, cache: ArtifactCache, route: Callable[[str], str], *, first_wait_s: float) -> None:
+        self._cache = cache
+        self._route = route
+        self._first_wait_s = first_wait_s
+        self._ready: dict[str, Future[None]] = {}
+        self._stopped = threading.Event()
+        self.fetched_bytes = 0
+        self._count = threading.Lock()
+
+    def expect(self, artifacts: Iterable[Artifact]) -> None:
+        """Announce files, so that a stage may wait for them before their fetch began."""
+        for artifact in artifacts:
+            self._ready.setdefault(artifact.sha256, Future())
+
+    def fill(self, artifacts: Iterable[Artifact], progress: Callable[[str, int, int], None]) -> None:
+        """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended."""
+        wanted = list(artifacts)
+        self.expect(wanted)
+        errors: list[BaseException] = []
+        with make_client() as client, ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
+            pending = {pool.submit(self._bring, client, artifact): artifact for artifact in wanted}
+            for number, (future, artifact) in enumerate(pending.items(), 1):
+                error = future.exception()
+                if error is not None:
+                    errors.append(error)
+                progress(artifact.name, number, len(wanted))
+        if errors:
+            raise errors[0]
+
+    def add_bytes(self, content: bytes) -> str:
+        """Put small content of our own into the cache and return its sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        if not self._cache.has(sha256):
+            self._cache.put(sha256, iter((content,)), len(content))
+        ready = self._ready.setdefault(sha256, Future())
+        if not ready.done():
+            ready.set_result(None)
+        return sha256
+
+    def stop(self) -> None:
+        """Let fetches that have not begun fail at once."""
+        self._stopped.set()
+
+    def _bring(self, client: httpx.Client, artifact: Artifact) -> None:
+        ready = self._ready[artifact.sha256]
+        try:
+            if self._stopped.is_set():
+                raise CancelledError("the build was stopped")  # noqa: TRY301
+            if not self._cache.has(artifact.sha256):
+                fetch(lambda: self._transfer(client, artifact), artifact.url, first_wait_s=self._first_wait_s)
+                with self._count:
+                    self.fetched_bytes += artifact.size_bytes
+            ready.set_result(None)
+        except BaseException as error:
+            ready.set_exception(error)
+            raise
+
+    def _transfer(self, client: httpx.Client, artifact: Artifact) -> None:
+        with streamed(client, self._route(artifact.url)) as response:
+            try:
+                self._cache.put(artifact.sha256, response.iter_bytes(), artifact.size_bytes)
+            except ArtifactError as error:
+                # Wrong bytes may be a broken transfer: worth another try, and an error that names the file when it stays wrong.
+                raise FetchFailed(error.what, again=True) from None
+
+    def resolve(self, stage_input: JsonValue, secret: Callable[[str], SecretStr]) -> Any:
+        """The input with `cache:<sha256>` replaced by a read SAS, once that file is there, and `secret:<block>` by the block's URL.
+
+        Raises what the fetch of a needed file raised.
+        """
+        if isinstance(stage_input, dict):
+            return {key: self.resolve(value, secret) for key, value in stage_input.items()}
+        if isinstance(stage_input, list):
+            return [self.resolve(value, secret) for value in stage_input]
+        if isinstance(stage_input, str):
+            found = _TOKEN.match(stage_input)
+            if found:
+                self._ready[found["sha256"]].result()
+                return self._cache.read_sas(found["sha256"]).get_secret_value()
+            if stage_input.startswith("secret:"):
+                return secret(stage_input.removeprefix("secret:")).get_secret_value()
+        return stage_input
