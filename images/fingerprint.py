@@ -21,13 +21,13 @@ SHARED_MODULE: Final = "WinVhd.psm1"
 BUILD_SECURITY_TYPE: Final = "Standard"
 """Builds never run on a Trusted Launch VM: a managed image can not be made from one, and the twins share their layers."""
 
-CACHE_TOKEN: Final = "cache:"
-SECRET_TOKEN: Final = "secret:"
+CACHE_SCHEME: Final = "cache:"
+BLOCK_SCHEME: Final = "secret:"
 
 
 def is_token(text: str) -> bool:
     """True for a stand-in of a URL that only the run knows: cache:<sha256> or secret:<block>."""
-    return text.startswith((CACHE_TOKEN, SECRET_TOKEN))
+    return text.startswith((CACHE_SCHEME, BLOCK_SCHEME))
 
 
 def canonical(value: JsonValue) -> JsonValue:

@@ -89,13 +89,14 @@ def make_lock(
     if definition.container_runtime is not None:
         urls.insert(0, definition.container_runtime.url)
     urls = list(dict.fromkeys(urls))
+    wanted = definition.base
     with make_client() as client, ThreadPoolExecutor(PARALLEL) as pool:
         registry = Registry(client, profile.route, first_wait_s=profile.poll_interval_s)
 
         def hashed(url: str) -> LockedFile:
             return hash_url(client, url, profile.route(url), first_wait_s=profile.poll_interval_s)
 
-        base = pool.submit(resolve_version, cloud, definition.base)
+        base = pool.submit(resolve_version, cloud, wanted.publisher, wanted.offer, wanted.sku, wanted.version)
         updates = [pool.submit(hashed, update.url) if update.url else None for update in definition.updates]
         images = [pool.submit(registry.lock_image, reference) for reference in definition.container_images]
         artifacts = [pool.submit(registry.lock_artifact, artifact.reference) for artifact in definition.oci_artifacts]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from collections.abc import Mapping
+from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
@@ -13,8 +13,8 @@ from pydantic import JsonValue, SecretStr
 
 from images.errors import ConfigurationError
 from images.plan import PlannedStage
-from images.stages import STAGES
 from images.stages.contract import StageContract, StageInput, StageResult
+from infra.fetch.http import content_length, make_client
 from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.progress import run_logger
@@ -28,48 +28,48 @@ def secret_block(name: str) -> SecretStr:
     from prefect.blocks.system import Secret
 
     try:
-        return SecretStr(str(Secret.load(name).get()))
+        return SecretStr(str(Secret.load(name, _sync=True).get()))
     except ValueError as error:
         raise ConfigurationError(
             f"there is no Secret block called {name}", hint=f"make it in the Prefect UI, or: prefect block create secret --name {name}"
         ) from error
 
 
-def stage_run_id(build: Build, contract: StageContract, stage_input: JsonValue) -> str:
+def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_input: JsonValue) -> str:
     """Name of one stage run: the same for every attempt of this build with this input, so that nothing is started twice."""
-    digest = hashlib.sha256(json.dumps(stage_input, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([attempt, stage_input], sort_keys=True).encode()).hexdigest()
     return f"{build.build_id[-12:]}-{contract.name}-{digest[:8]}"[:80]
 
 
-@task(name="run-stage", task_run_name="{contract.title}", cache_policy=NO_CACHE, persist_result=False)
-def run_stage(
-    build: Build,
-    link: GuestLink,
-    contract: StageContract,
-    stage_input: dict[str, Any],
-    *,
-    layer: str = "",
-    supply: ArtifactSupply | None = None,
-    attempt: str = "",
+@task(name="run-stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
+def _run(
+    build: Build, link: GuestLink, contract: StageContract, stage_input: StageInput, title: str, layer: str, run_id: str
 ) -> StageResult:
-    """Run one stage and return its result; raises StageError, GuestLinkError, and ArtifactError when a file it needs can not be had.
-
-    stage_input is the planned input, tokens included; `attempt` tells repeated runs of the same stage and input apart.
-    """
-    with build.timings.step(contract.title or contract.name, layer=layer) as step:
-        resolved = supply.resolve(stage_input, secret_block) if supply is not None else stage_input
-        typed = contract.input.model_validate(resolved)
-        run_id = stage_run_id(build, contract, {"input": stage_input, "attempt": attempt})
-        result = link.run_stage(contract, typed, run_id=run_id, on_progress=lambda event: step.progress(event.message, event.done, event.total))
+    with build.timings.step(title, layer=layer) as step:
+        result = link.run_stage(
+            contract, stage_input, run_id=run_id, on_progress=lambda event: step.progress(event.message, event.done, event.total)
+        )
         run_logger().info("%s: %s", contract.name, "changed" if result.changed else "already as asked for")
         return result
 
 
-def run_typed(
-    build: Build, link: GuestLink, contract: StageContract, stage_input: StageInput, result: type[Result], *, layer: str = "", attempt: str = ""
+def run_stage(
+    build: Build,
+    link: GuestLink,
+    contract: StageContract,
+    stage_input: StageInput,
+    result: type[Result],
+    *,
+    layer: str = "",
+    attempt: str = "",
 ) -> Result:
-    """Like run_stage, for an input that is complete, with the result as its own type."""
-    answer = run_stage(build, link, contract, stage_input.model_dump(mode="json"), layer=layer, attempt=attempt)
+    """Run one stage and return its typed result; `attempt` tells repeated runs of the same stage and input apart.
+
+    Raises StageError and GuestLinkError.
+    """
+    run_id = stage_run_id(build, contract, attempt, stage_input.model_dump(mode="json"))
+    title = f"{contract.title or contract.name} ({attempt})" if attempt else contract.title or contract.name
+    answer = _run(build, link, contract, stage_input, title, layer, run_id)
     if not isinstance(answer, result):
         raise TypeError(f"{contract.name} answered {type(answer).__name__}")
     return answer
@@ -83,19 +83,46 @@ def run_planned(
     layer: str,
     number: int,
     supply: ArtifactSupply,
-    at_run_time: Callable[[str], JsonValue],
+    values: Mapping[str, JsonValue] | None = None,
 ) -> StageResult:
-    """Run one stage of a plan, its run-time fields filled in, and restart the guest when the plan says so."""
-    contract = STAGES[planned.stage]
-    stage_input = dict(planned.input) | {field: at_run_time(field) for field in planned.input_at_run_time}
-    result = cast(StageResult, run_stage(build, link, contract, stage_input, layer=layer, supply=supply, attempt=f"{layer}-{number}"))
+    """Run one stage of a plan and restart the guest when the plan says so; `values` are the fields that only the run knows.
+
+    Raises StageError, GuestLinkError, and what the fetch of a file that it needs raised.
+    """
+
+    def url_of(token: str) -> str:
+        kind, _, name = token.partition(":")
+        return supply.address(name) if kind == "cache" else secret_block(name).get_secret_value()
+
+    contract = planned.contract
+    given = dict(values or {}) | _private_sizes(planned)
+    # The planned input, not the one with tokens, names the run: a new SAS does not make it another stage run.
+    run_id = stage_run_id(build, contract, f"{layer}-{number}", planned.input)
+    result = _run(build, link, contract, planned.complete(given, url_of), contract.title or contract.name, layer, run_id)
     if planned.restart_after:
         restart_guest(build, link, layer=layer)
     return result
+
+
+def _private_sizes(planned: PlannedStage) -> dict[str, JsonValue]:
+    """Sizes in bytes of files behind secret URLs, asked for with HEAD; raises ArtifactError when the server does not tell."""
+    wanted = [path for path in planned.input_at_run_time if path.startswith("files.") and path.endswith(".size_bytes")]
+    if not wanted:
+        return {}
+    files = planned.input["files"]
+    sizes: dict[str, JsonValue] = {}
+    with make_client() as client:
+        for path in wanted:
+            file = files[int(path.split(".")[1])] if isinstance(files, list) else None
+            if isinstance(file, dict):
+                url = secret_block(str(file["url"]).partition(":")[2]).get_secret_value()
+                sizes[path] = content_length(client, url, shown=str(file["path"]))
+    return sizes
 
 
 @task(name="restart-guest", task_run_name="Restart", cache_policy=NO_CACHE, persist_result=False)
 def restart_guest(build: Build, link: GuestLink, *, layer: str = "") -> None:
     """Restart the guest and wait until a new boot answers and has settled; raises GuestLinkError when it never does."""
     with build.timings.step("Restart", layer=layer) as step:
-        link.restart(on_progress=lambda message: step.progress(message))
+        state = link.restart()
+        step.progress(f"booted at {state.boot_time}, Windows {state.os_build}")

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
-from pydantic import JsonValue, SecretStr
 
 from images.errors import ArtifactError, CancelledError
 from images.lock import ImageLock
@@ -20,7 +16,7 @@ from infra.fetch.http import FetchFailed, fetch, make_client, streamed
 from infra.fetch.registry import Registry
 
 PARALLEL = 8
-_TOKEN = re.compile(r"^cache:(?P<sha256>[0-9a-f]{64})$")
+SAS_HOURS = 6.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +43,7 @@ def artifacts_of(lock: ImageLock) -> tuple[Artifact, ...]:
 
 
 class ArtifactSupply:
-    """Files on their way into the cache; `resolve` waits for those that an input names and for no other."""
+    """Files on their way into the cache; `address` waits for the file it is asked for and for no other."""
 
     def __init__(self, cache: ArtifactCache, route: Callable[[str], str], *, first_wait_s: float) -> None:
         self._cache = cache
@@ -68,8 +64,9 @@ class ArtifactSupply:
         wanted = list(artifacts)
         self.expect(wanted)
         errors: list[BaseException] = []
+        known = self._cache.known()
         with make_client() as client, ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
-            pending = {pool.submit(self._bring, client, artifact): artifact for artifact in wanted}
+            pending = {pool.submit(self._bring, client, artifact, known): artifact for artifact in wanted}
             for number, (future, artifact) in enumerate(pending.items(), 1):
                 error = future.exception()
                 if error is not None:
@@ -78,26 +75,16 @@ class ArtifactSupply:
         if errors:
             raise errors[0]
 
-    def add_bytes(self, content: bytes) -> str:
-        """Put small content of our own into the cache and return its sha256."""
-        sha256 = hashlib.sha256(content).hexdigest()
-        if not self._cache.has(sha256):
-            self._cache.put(sha256, iter((content,)), len(content))
-        ready = self._ready.setdefault(sha256, Future())
-        if not ready.done():
-            ready.set_result(None)
-        return sha256
-
     def stop(self) -> None:
         """Let fetches that have not begun fail at once."""
         self._stopped.set()
 
-    def _bring(self, client: httpx.Client, artifact: Artifact) -> None:
+    def _bring(self, client: httpx.Client, artifact: Artifact, known: Container[str]) -> None:
         ready = self._ready[artifact.sha256]
         try:
             if self._stopped.is_set():
                 raise CancelledError("the build was stopped")  # noqa: TRY301
-            if not self._cache.has(artifact.sha256):
+            if artifact.sha256 not in known:
                 fetch(lambda: self._transfer(client, artifact), artifact.url, first_wait_s=self._first_wait_s)
                 with self._count:
                     self.fetched_bytes += artifact.size_bytes
@@ -109,25 +96,12 @@ class ArtifactSupply:
     def _transfer(self, client: httpx.Client, artifact: Artifact) -> None:
         with streamed(client, self._route(artifact.url)) as response:
             try:
-                self._cache.put(artifact.sha256, response.iter_bytes(), artifact.size_bytes)
+                self._cache.put_stream(artifact.sha256, response.iter_bytes(), size_bytes=artifact.size_bytes)
             except ArtifactError as error:
                 # Wrong bytes may be a broken transfer: worth another try, and an error that names the file when it stays wrong.
                 raise FetchFailed(error.what, again=True) from None
 
-    def resolve(self, stage_input: JsonValue, secret: Callable[[str], SecretStr]) -> Any:
-        """The input with `cache:<sha256>` replaced by a read SAS, once that file is there, and `secret:<block>` by the block's URL.
-
-        Raises what the fetch of a needed file raised.
-        """
-        if isinstance(stage_input, dict):
-            return {key: self.resolve(value, secret) for key, value in stage_input.items()}
-        if isinstance(stage_input, list):
-            return [self.resolve(value, secret) for value in stage_input]
-        if isinstance(stage_input, str):
-            found = _TOKEN.match(stage_input)
-            if found:
-                self._ready[found["sha256"]].result()
-                return self._cache.read_sas(found["sha256"]).get_secret_value()
-            if stage_input.startswith("secret:"):
-                return secret(stage_input.removeprefix("secret:")).get_secret_value()
-        return stage_input
+    def address(self, sha256: str) -> str:
+        """A read SAS for a file, once it is in the cache; raises what its fetch raised."""
+        self._ready[sha256].result()
+        return self._cache.read_sas(sha256, SAS_HOURS).get_secret_value()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -21,15 +20,15 @@ def schema(
 ) -> None:
     """Print the JSON schema of image definitions, for editors and other tools."""
     with reported(Console(stderr=True)):
-        from images.loading import available_definitions, definition_schema, load_definition
+        from images.loading import definition_names, find_definition, load_definition, render_schema
 
-        text = json.dumps(definition_schema(), indent=2, ensure_ascii=False) + "\n"
+        text = render_schema()
         if write:
             PUBLISHED.write_text(text, encoding="utf-8")
         elif check:
             if PUBLISHED.read_text(encoding="utf-8") != text:
                 raise ConfigurationError(f"{PUBLISHED.relative_to(ROOT)} is out of date", hint="run: winvhd schema --write")
-            for path in available_definitions().values():
-                load_definition(path)
+            for name in definition_names():
+                load_definition(find_definition(name))
         else:
             typer.echo(text, nl=False)

@@ -43,6 +43,19 @@ def services_for_build(cloud: str) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def stand_in_for_planning(cloud: str) -> Iterator[None]:
+    """Serve the block the stand-in when the cloud is local and it does not run yet; ends what was started here."""
+    if cloud != "local" or running_stand_in() is not None:
+        yield
+        return
+    process = start_stand_in(with_parent=True)
+    try:
+        yield
+    finally:
+        process.stop()
+
+
 @dataclass(frozen=True)
 class _Server:
     process: BackgroundProcess

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from images.definition import ImageDefinition
 from images.errors import DefinitionError, Problem, UnresolvedLockError
-from images.fingerprint import CACHE_TOKEN, SECRET_TOKEN
+from images.fingerprint import BLOCK_SCHEME, CACHE_SCHEME
 from images.frozen import Frozen
 from images.lock import ImageLock
 from images.stages.content import INSTALL_TOOLS, SAVE_FILES, InstallToolInput, SaveFileInput, SourceFile, ToolArchive
@@ -75,7 +75,7 @@ def _oci_files(definition: ImageDefinition, lock: ImageLock) -> Iterator[SourceF
             if not _PLAIN_NAME.fullmatch(file.title):
                 raise UnresolvedLockError(f"{artifact.reference} holds a file with an unusable name: {file.title!r}")
             path = artifact.destination.rstrip("\\") + "\\" + file.title
-            yield SourceFile(url=f"{CACHE_TOKEN}{file.sha256}", path=path, sha256=file.sha256, size_bytes=file.size_bytes)
+            yield SourceFile(url=f"{CACHE_SCHEME}{file.sha256}", path=path, sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 def _refuse_twice(definition: ImageDefinition, files: Iterable[SourceFile]) -> None:
@@ -90,7 +90,7 @@ def _private(definition: ImageDefinition) -> Step:
     """Private packages: only the run can open the secret, and only then their size is known."""
     files: list[JsonValue] = [
         {
-            "url": f"{SECRET_TOKEN}{package.secret}",
+            "url": f"{BLOCK_SCHEME}{package.secret}",
             "path": package.destination.rstrip("\\") + "\\" + package.file_name,
             "sha256": package.sha256,
         }
@@ -104,12 +104,16 @@ def _private(definition: ImageDefinition) -> Step:
 
 
 def planned_files(inputs: Iterable[Mapping[str, JsonValue]]) -> tuple[PlannedFile, ...]:
-    """The files of a plan's inputs (packages and the runtime's archive), each path once, sorted."""
+    """The files of a plan's inputs (packages, the runtime's archive), each once, sorted; archives of tools are unpacked and not kept."""
     found: dict[str, PlannedFile] = {}
+    unpacked: set[str] = set()
     for given in inputs:
-        listed = given.get("files")
-        for file in [*(listed if isinstance(listed, list) else ()), given.get("archive")]:
-            if isinstance(file, dict):
-                path = str(file["path"])
-                found.setdefault(path.casefold(), PlannedFile(path=path, sha256=str(file["sha256"])))
-    return tuple(found[path] for path in sorted(found))
+        for file in [*_objects(given.get("files")), *_objects([given.get("archive")])]:
+            path = str(file["path"])
+            found.setdefault(path.casefold(), PlannedFile(path=path, sha256=str(file["sha256"])))
+        unpacked |= {str(tool["archive"]).casefold() for tool in _objects(given.get("tools"))}
+    return tuple(found[path] for path in sorted(found.keys() - unpacked))
+
+
+def _objects(value: JsonValue) -> list[dict[str, JsonValue]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -35,6 +35,7 @@ _NOTED_KEYS: Final = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate",
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU",
 )
+_SHARED_FOLDERS: Final = frozenset({"windows", "program files", "program files (x86)", "programdata", "users"})
 _SCHANNEL: Final = r"HKLM:\SYSTEM\CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols"
 
 
@@ -61,11 +62,11 @@ def finish_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]
 
 def inventory_input(definition: ImageDefinition) -> InventoryInput:
     """What an inventory of this image looks at: the top folders of its caches and tools, and the keys it sets."""
-    cached = [package.path for package in definition.packages if not package.expand]
+    cached = [package.destination for package in definition.packages if not package.expand]
     cached += [artifact.destination for artifact in definition.oci_artifacts]
     cached += [package.destination for package in definition.private_packages]
     if definition.container_runtime is not None:
-        cached.append(runtime_archive_path(definition))
+        cached.append(runtime_archive_path(definition).rpartition("\\")[0])
     tools = [package.destination for package in definition.packages if package.expand]
     keys = [*_NOTED_KEYS, *(setting.path.rstrip("\\") for setting in definition.registry)]
     system = definition.system
@@ -74,8 +75,13 @@ def inventory_input(definition: ImageDefinition) -> InventoryInput:
     return InventoryInput(cache_roots=_top_folders(cached), tool_roots=_top_folders(tools), registry_paths=_once(keys))
 
 
-def _top_folders(paths: list[str]) -> tuple[str, ...]:
-    return _once(["\\".join(path.split("\\")[:2]) for path in paths])
+def _top_folders(folders: list[str]) -> tuple[str, ...]:
+    tops: list[str] = []
+    for folder in folders:
+        parts = folder.rstrip("\\").split("\\")
+        # Below a folder of Windows' own, only the cache itself is of interest.
+        tops.append("\\".join(parts if parts[1:2] and parts[1].casefold() in _SHARED_FOLDERS else parts[:2]))
+    return _once(tops)
 
 
 def _once(texts: list[str]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from images.definition import ImageDefinition
 from images.errors import UnresolvedLockError
-from images.fingerprint import CACHE_TOKEN
+from images.fingerprint import CACHE_SCHEME
 from images.loading.definitions import definition_digest
 from images.lock import ImageLock, LockedFile
 from images.stages.content import SourceFile
@@ -34,7 +34,8 @@ def usable_lock(definition: ImageDefinition, lock: ImageLock) -> None:
 def _unresolved(lock: ImageLock) -> Iterator[str]:
     updates = [update.file for update in lock.updates if update.file]
     yield from (file.url for file in (*lock.files, *updates) if file.sha256 == "unresolved")
-    yield from (image.reference for image in (*lock.container_images, *lock.oci_artifacts) if image.digest == "unresolved")
+    yield from (image.reference for image in lock.container_images if image.digest == "unresolved")
+    yield from (artifact.reference for artifact in lock.oci_artifacts if artifact.digest == "unresolved")
 
 
 def locked_file(lock: ImageLock, url: str) -> LockedFile:
@@ -48,7 +49,7 @@ def locked_file(lock: ImageLock, url: str) -> LockedFile:
 def source_file(lock: ImageLock, url: str, path: str) -> SourceFile:
     """A public file for the guest: its token, its path on the guest, and the bytes that it must have."""
     file = locked_file(lock, url)
-    return SourceFile(url=f"{CACHE_TOKEN}{file.sha256}", path=path, sha256=file.sha256, size_bytes=file.size_bytes)
+    return SourceFile(url=f"{CACHE_SCHEME}{file.sha256}", path=path, sha256=file.sha256, size_bytes=file.size_bytes)
 
 
 def runtime_archive_path(definition: ImageDefinition) -> str:

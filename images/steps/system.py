@@ -8,7 +8,7 @@ from typing import Literal
 from images.catalogue import DISM_ONLY_BUILDS
 from images.definition import ImageDefinition
 from images.errors import DefinitionError, Problem
-from images.fingerprint import CACHE_TOKEN
+from images.fingerprint import CACHE_SCHEME
 from images.lock import ImageLock
 from images.stages.contract import NoInput
 from images.stages.system import (
@@ -89,7 +89,7 @@ def _updates(definition: ImageDefinition, lock: ImageLock) -> UpdateInput:
             UpdateFile(
                 kb=update.kb,
                 file_name=name,
-                url=f"{CACHE_TOKEN}{update.file.sha256}",
+                url=f"{CACHE_SCHEME}{update.file.sha256}",
                 sha256=update.file.sha256,
                 size_bytes=update.file.size_bytes,
                 installer=_installer(build, name),

@@ -56,8 +56,9 @@ class Waiter:
         self._closing.set()
 
     def pause(self, seconds: float | None = None) -> None:
-        """Wait (default: one poll interval), but not beyond the closing of the session."""
-        self._closing.wait(self.interval_s if seconds is None else seconds)
+        """Wait (default: one poll interval); CloudError when the session is closed meanwhile."""
+        if self._closing.wait(self.interval_s if seconds is None else seconds):
+            raise CloudError("the session with the cloud was closed while something waited in it", code="SessionClosed")
 
     def finish(self, what: str, begin: Callable[[BoundedPolling], LROPoller[T]], *, deadline_s: float) -> T:
         """What the operation results in; `begin` starts it with the polling it is given. Raises CloudError, or AllocationError."""
@@ -72,6 +73,7 @@ class Waiter:
                         if error_code(error) not in BUSY_CODES or attempt == BUSY_ATTEMPTS:
                             raise
             except PollingStoppedError:
+                self.pause(0)
                 raise CloudError(
                     f"could not {what}: not finished after {deadline_s:.0f} s", code="OperationTimedOut", hint=HINTS["OperationTimedOut"]
                 ) from None

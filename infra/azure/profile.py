@@ -32,6 +32,7 @@ class CloudProfile(Frozen):
     )
     storage: StorageAccess = Field(description="Account for the artifact cache and the builds' results.")
     copy_targets: tuple[StorageAccess, ...] = Field(default=(), description="Accounts that --copy-to may name.")
+    source_address: str | None = Field(default=None, description="The only address that may reach the guests: an address or a CIDR range.")
     winrm_port: int = Field(default=5986, ge=0, le=65535, description="0: take a free port, where all guests share one address.")
     outside_gateway: str | None = Field(default=None, description="Base URL that answers for the Internet; only the stand-in has one.")
     origin_log_url: str | None = Field(default=None, description="Where the stand-in's artifact origin shows its request log.")

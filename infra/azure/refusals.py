@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from images.errors import AllocationError, BuildError, CloudError
@@ -82,11 +83,13 @@ def explain(error: AzureError, what: str, *, where: str = "") -> BuildError:
     if is_quota(code, message):
         code = "QuotaExceeded"
     request_id = _request_id(error)
-    text = f"could not {what}: {code or 'HTTP error'} ({error.status_code or 'operation failed'}): {message}"
+    # A failed operation is told by a poll that itself answers 200.
+    status = error.status_code if error.status_code and error.status_code >= HTTPStatus.BAD_REQUEST else 0
+    text = f"could not {what}: {code or 'HTTP error'} ({status or 'operation failed'}): {message}"
     if request_id:
         text += f" [request {request_id}]"
     kind = AllocationError if code in ALLOCATION_CODES else CloudError
-    return kind(text, code=code, status=error.status_code or 0, request_id=request_id, hint=HINTS.get(code, ""), where=where)
+    return kind(text, code=code, status=status, request_id=request_id, hint=HINTS.get(code, ""), where=where)
 
 
 def error_code(error: AzureError) -> str:

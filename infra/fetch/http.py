@@ -105,3 +105,14 @@ def fetch(once: Callable[[], Result], url: str, *, first_wait_s: float = 1.0) ->
         raise ArtifactError(
             f"can not fetch {shown}: {error}", hint="check the address, and that this machine reaches it; then run the build again"
         ) from None
+
+
+def content_length(client: httpx.Client, url: str, *, shown: str) -> int:
+    """Size in bytes that the server promises for a secret URL; errors name `shown`, never the URL. Raises ArtifactError."""
+    try:
+        response = client.head(url)
+        return int(response.headers["Content-Length"])
+    except (httpx.HTTPError, KeyError, ValueError):
+        raise ArtifactError(
+            f"the server of {shown} does not tell its size", hint="check the URL in the Secret block, and its expiry"
+        ) from None

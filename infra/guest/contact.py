@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import secrets
 import string
 import time
@@ -125,8 +124,7 @@ def _names(certificate: x509.Certificate) -> set[str]:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return set()
-    addresses: list[ipaddress._BaseAddress | ipaddress._BaseNetwork] = list(names.get_values_for_type(x509.IPAddress))
-    return {str(address) for address in addresses} | set(names.get_values_for_type(x509.DNSName))
+    return {str(address) for address in names.get_values_for_type(x509.IPAddress)} | set(names.get_values_for_type(x509.DNSName))
 
 
 def _result(outcome: RunCommandOutput, nonce: str, redact: Redactor) -> RemotingResult:

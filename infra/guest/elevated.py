@@ -43,10 +43,8 @@ class ElevatedRun:
     ) -> None:
         self._runner = runner
         self._contract = contract
-        self._start_input = StartTaskInput(
-            run_id=run_id, script=contract.script, input=stage_input.model_dump(mode="json"), timeout_s=contract.timeout_s
-        )
-        self._run_id = run_id
+        self._first_run_id = run_id
+        self._input = stage_input.model_dump(mode="json")
         self._on_progress = on_progress
         self._redact = redact
         self._output = StageOutput(contract, redact=redact)
@@ -76,9 +74,15 @@ class ElevatedRun:
             self._remove()
         return result
 
+    @property
+    def _run_id(self) -> str:
+        # A run id runs once, so a run that the guest lost goes on under the next name, the same one for every worker.
+        return self._first_run_id if self._starts <= 1 else f"{self._first_run_id}-{self._starts}"
+
     def _start(self) -> None:
         self._starts += 1
-        self._runner.ask(START_TASK, self._start_input, StartTaskResult, self._redact)
+        start = StartTaskInput(run_id=self._run_id, script=self._contract.script, input=self._input, timeout_s=self._contract.timeout_s)
+        self._runner.ask(START_TASK, start, StartTaskResult, self._redact)
 
     def _remove(self) -> None:
         self._runner.ask(REMOVE_TASK, RemoveTaskInput(run_id=self._run_id), StageResult)
@@ -128,7 +132,8 @@ class ElevatedRun:
                 stderr_tail=self._redact(read.stderr_tail),
                 hint="it restarts in mid-stage, or something ends the task",
             )
-        self._remove()
+        with contextlib.suppress(StageError):
+            self._remove()
         self._output = StageOutput(self._contract, redact=self._redact)
         self._offset = 0
         self._start()

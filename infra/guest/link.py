@@ -69,7 +69,7 @@ class GuestLink:
     ) -> StageResult:
         """The stage's typed result (an instance of contract.result); progress is handed on while it comes.
 
-        Elevated stages, and those that may take long, run as a task named after run_id (letters, digits, hyphens; 80 at most): a second
+        Elevated stages, and those that may take long, run as a task named after run_id (letters, digits, hyphens; 78 at most): a second
         call with the same run_id, by whichever worker, follows the first one's run instead of starting another.
         """
         self._scripts()

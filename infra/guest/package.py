@@ -61,6 +61,11 @@ def build_package(folder: Path = SCRIPTS_FOLDER) -> ScriptPackage:
     )
 
 
+def guest_scripts(folder: Path = SCRIPTS_FOLDER) -> dict[str, bytes]:
+    """The bytes of every script and module by file name: what a layer's fingerprint depends on."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix in _SUFFIXES}
+
+
 def file_command(script: str, guest_folder: str) -> tuple[str, ...]:
     """The command that runs one of the uploaded scripts."""
     return (*_POWERSHELL, "-File", rf"{guest_folder}\{script}")

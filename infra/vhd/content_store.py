@@ -20,6 +20,7 @@ from infra.vhd.ntfs import NtfsEntry, NtfsVolume
 
 _MAX_MANIFEST_BYTES = 8 * 2**20
 _MAX_IMAGES = 10_000
+_OLDEST_COMPATIBLE_BUILD = 20348
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _INDEX_TYPES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 
@@ -78,7 +79,7 @@ def read_targets(volume: NtfsVolume, namespace: str = places.CONTAINERD_NAMESPAC
         if found is None:
             return ()
         bucket = found
-    targets = []
+    targets: list[ImageTarget] = []
     for image_name, image in bucket.buckets():
         target = image.bucket(b"target")
         if target is None or len(targets) >= _MAX_IMAGES:
@@ -120,19 +121,18 @@ def _describe(store: ContentStore, target: ImageTarget, os_build: int) -> Contai
     platforms: tuple[str, ...] = ()
     config_digest = ""
     if document is not None and "manifests" in document:
-        entries = [entry for entry in _objects(document.get("manifests"))]
+        entries = _objects(document.get("manifests"))
         platforms = tuple(sorted(filter(None, (_platform(entry.get("platform")) for entry in entries))))
         chosen = _choose(entries, os_build)
         for entry in entries:
             manifest = _take(store, str(entry.get("digest", "")), reachable)
-            config = _take_manifest(store, manifest, reachable)
+            found = _take_manifest(store, manifest, reachable)
             if entry is chosen:
-                config_digest = config
+                config_digest = found
     else:
         config_digest = _take_manifest(store, document, reachable)
         config = store.document(config_digest) if config_digest else None
-        single = _platform({"os": config.get("os"), "architecture": config.get("architecture"), "os.version": config.get("os.version")}) if config else ""
-        platforms = (single,) if single else ()
+        platforms = tuple(filter(None, [_platform(config)]))
     return ContainerImage(
         name=target.name,
         digest=target.digest,
@@ -164,10 +164,20 @@ def _take_manifest(store: ContentStore, manifest: dict[str, Any] | None, reachab
 
 
 def _choose(entries: list[dict[str, Any]], os_build: int) -> dict[str, Any] | None:
-    windows = [entry for entry in entries if isinstance(entry.get("platform"), dict) and entry["platform"].get("os") == "windows"]
-    matching = [entry for entry in windows if f".{os_build}." in str(entry["platform"].get("os.version", ""))]
-    # Images for host-process containers name no version of Windows.
-    return next(iter(matching or [entry for entry in windows if not entry["platform"].get("os.version")]), None)
+    """The entry that a Windows host of this build runs: its own build, or from Server 2022 on the newest older one down to 20348.
+
+    containerd, platforms/defaults_windows.go; hcsshim, osversion/platform_compat_windows.go. An entry without os.version fits any host.
+    """
+    best: tuple[int, int] | None = None
+    for index, entry in enumerate(entries):
+        platform = entry.get("platform")
+        if not isinstance(platform, dict) or platform.get("os") != "windows" or platform.get("architecture") != "amd64":
+            continue
+        version = re.fullmatch(r"\d+\.\d+\.(\d{1,9})(?:\.\d+)*", str(platform.get("os.version", "")))
+        build = int(version.group(1)) if version else os_build
+        if (build == os_build or _OLDEST_COMPATIBLE_BUILD <= build < os_build) and (best is None or build > best[0]):
+            best = (build, index)
+    return None if best is None else entries[best[1]]
 
 
 def _platform(platform: Any) -> str:

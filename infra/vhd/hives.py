@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -18,7 +17,7 @@ from infra.vhd import windows_places as places
 from infra.vhd.block_cache import BlockCache
 from infra.vhd.errors import VhdError, VhdNotFoundError
 from infra.vhd.ntfs import NtfsVolume
-from infra.vhd.source import ByteSource, Window, read_exactly, size_of
+from infra.vhd.source import ByteSource, Window, library_errors, read_exactly, size_of
 
 MAX_DEPTH = 128
 MAX_KEYS = 4_000_000
@@ -69,26 +68,26 @@ class HiveKey:
         """Last part of the path; empty for the root."""
         return self.path.rpartition("\\")[2]
 
-    def keys(self) -> Iterator[HiveKey]:
+    def subkeys(self) -> Iterator[HiveKey]:
         """Subkeys in the order of the hive (by name)."""
-        with _guard(self._window, self.path):
+        with library_errors(self._window, f"key {self.path}"):
             count = self._key.number_of_sub_keys
         if count > MAX_KEYS:
             raise VhdError(f"key {self.path} claims {count} subkeys")
         for index in range(count):
-            with _guard(self._window, self.path):
+            with library_errors(self._window, f"key {self.path}"):
                 key = self._key.get_sub_key(index)
                 name = key.name
             yield HiveKey(key, self._window, f"{self.path}\\{name}" if self.path else str(name))
 
     def values(self) -> Iterator[HiveValue]:
         """Values in the order in which they were set; the default value has the name ''."""
-        with _guard(self._window, self.path):
+        with library_errors(self._window, f"key {self.path}"):
             count = self._key.number_of_values
         if count > MAX_KEYS:
             raise VhdError(f"key {self.path} claims {count} values")
         for index in range(count):
-            with _guard(self._window, self.path):
+            with library_errors(self._window, f"key {self.path}"):
                 value = self._key.get_value(index)
                 yield self._typed(value)
 
@@ -131,17 +130,17 @@ class HiveKey:
         while waiting:
             key, depth = waiting.pop()
             count += 1
-            with _guard(self._window, key.path):
+            with library_errors(self._window, f"key {key.path}"):
                 offset = int(key._key.offset)
             if depth > MAX_DEPTH or count > MAX_KEYS or offset in seen:
                 raise VhdError(f"key {key.path[:200]} is its own parent, has two, or lies too deep", hint="the registry hive is damaged")
             seen.add(offset)
             yield key
-            waiting.extend((child, depth + 1) for child in reversed(list(key.keys())))
+            waiting.extend((child, depth + 1) for child in reversed(list(key.subkeys())))
 
     def _child(self, name: str) -> HiveKey | None:
         # libregf finds a key by the hash and the name in upper case, without reading its siblings.
-        with _guard(self._window, self.path):
+        with library_errors(self._window, f"key {self.path}"):
             key = self._key.get_sub_key_by_name(name)
         if key is None:
             return None
@@ -173,9 +172,7 @@ class HiveKey:
         if count != -(-size // _PIECE_BYTES):
             raise VhdError(f"a value of key {self.path[:200]} has {count} pieces for {size} bytes", hint="the registry hive is damaged")
         table = struct.unpack(f"<{count}I", self._cell(table_place, 4 * count))
-        return kind, b"".join(
-            self._cell(piece, min(_PIECE_BYTES, size - index * _PIECE_BYTES)) for index, piece in enumerate(table)
-        )
+        return kind, b"".join(self._cell(piece, min(_PIECE_BYTES, size - index * _PIECE_BYTES)) for index, piece in enumerate(table))
 
     def _cell(self, place: int, size: int) -> bytes:
         # Places count from the end of the base block; a cell begins with its size.
@@ -196,7 +193,7 @@ class Hive:
         """True when Windows had not finished writing: the newest changes are then in the .LOG files only."""
         self._window = Window(BlockCache(source), 0, size)
         self._file = pyregf.file()
-        with _guard(self._window, name):
+        with library_errors(self._window, f"hive {name}"):
             self._file.open_file_object(self._window)
             self.root = HiveKey(self._file.get_root_key(), self._window, "")
 
@@ -238,16 +235,3 @@ def decode_value(kind: int, raw: bytes) -> RegistryData:
         text = text.removesuffix("\0").removesuffix("\0") if text.endswith("\0\0") else text.removesuffix("\0")
         return text.split("\0") if text else []
     return raw
-
-
-@contextmanager
-def _guard(window: Window, what: str) -> Iterator[None]:
-    try:
-        yield
-    except VhdError:
-        raise
-    except (OSError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-        if window.failure is not None:
-            raise window.failure from error
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VhdError(f"registry hive, key {what[:200]}, is damaged: {text}") from error

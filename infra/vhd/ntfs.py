@@ -6,7 +6,6 @@ import hashlib
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -14,7 +13,7 @@ from typing import Any, Self
 import pyfsntfs
 
 from infra.vhd.errors import VhdError, VhdNotFoundError
-from infra.vhd.source import ByteSource, Window
+from infra.vhd.source import ByteSource, Window, library_errors
 
 MAX_DEPTH = 64
 MAX_ENTRIES = 5_000_000
@@ -74,7 +73,7 @@ class NtfsFile(io.RawIOBase):
         wanted = min(left if size < 0 else min(size, left), _PIECE)
         if not wanted:
             return b""
-        with _guard(self._window, f"content of {self._path}"):
+        with library_errors(self._window, f"content of {self._path}"):
             data = self._entry.read_buffer_at_offset(wanted, self._position)
         if not data:
             raise VhdError(f"{self._path} ends {left} bytes too early")
@@ -89,7 +88,7 @@ class NtfsVolume:
         self._window = Window(disk, offset, size_bytes)
         self._volume = pyfsntfs.volume()
         self.size_bytes = size_bytes
-        with _guard(self._window, "NTFS volume"):
+        with library_errors(self._window, "NTFS volume"):
             self._volume.open_file_object(self._window)
 
     def __enter__(self) -> Self:
@@ -104,15 +103,13 @@ class NtfsVolume:
 
     def find(self, path: str) -> NtfsEntry | None:
         r"""The file or folder at a path from the root (Windows\System32 or C:\Windows\System32) in any case, or None."""
-        current = self._root()
-        for part in _parts(path):
-            if not current.is_folder:
-                return None
-            found = self._child(current, part)
-            if found is None:
-                return None
-            current = found
-        return current
+        parts = _parts(path)
+        if not parts:
+            return self._root()
+        # libfsntfs walks the folders' index trees, so that large folders are not read whole, and compares as NTFS does.
+        with library_errors(self._window, path):
+            entry = self._volume.get_file_entry_by_path("\\" + "\\".join(parts))
+            return None if entry is None else _describe(entry, "\\".join(parts[:-1]))
 
     def require(self, path: str) -> NtfsEntry:
         """The file or folder at a path; VhdNotFoundError when it is not there."""
@@ -123,12 +120,12 @@ class NtfsVolume:
 
     def children(self, folder: NtfsEntry) -> Iterator[NtfsEntry]:
         """What a folder holds, in the order of its index (by name)."""
-        with _guard(self._window, f"folder {folder.path or chr(92)}"):
+        with library_errors(self._window, f"folder {folder.path or chr(92)}"):
             count = folder._entry.number_of_sub_file_entries
         if count > MAX_ENTRIES:
             raise VhdError(f"folder {folder.path} claims {count} entries")
         for index in range(count):
-            with _guard(self._window, f"folder {folder.path or chr(92)}, entry {index}"):
+            with library_errors(self._window, f"folder {folder.path or chr(92)}, entry {index}"):
                 child = folder._entry.get_sub_file_entry(index)
                 described = _describe(child, folder.path)
             if described is not None and (folder.path or described.reference >= _FIRST_USER_ENTRY):
@@ -181,7 +178,7 @@ class NtfsVolume:
 
     def free_bytes(self) -> int:
         """Unused clusters of the volume in bytes, counted in $Bitmap."""
-        with _guard(self._window, "$Bitmap"):
+        with library_errors(self._window, "$Bitmap"):
             cluster = int(self._volume.cluster_block_size)
             entry = self._volume.get_file_entry(6)
             size = entry.size
@@ -191,13 +188,9 @@ class NtfsVolume:
         return max(0, clusters - used) * cluster
 
     def _root(self) -> NtfsEntry:
-        with _guard(self._window, "root folder"):
+        with library_errors(self._window, "root folder"):
             root = self._volume.get_root_directory()
             return NtfsEntry("", True, False, 0, root.file_reference & 0xFFFF_FFFF_FFFF, root)
-
-    def _child(self, folder: NtfsEntry, name: str) -> NtfsEntry | None:
-        wanted = name.casefold()
-        return next((child for child in self.children(folder) if child.name.casefold() == wanted), None)
 
 
 def _describe(entry: Any, parent: str) -> NtfsEntry | None:
@@ -219,16 +212,3 @@ def _describe(entry: Any, parent: str) -> NtfsEntry | None:
 def _parts(path: str) -> list[str]:
     parts = [part for part in path.replace("/", "\\").split("\\") if part]
     return parts[1:] if parts and parts[0].endswith(":") else parts
-
-
-@contextmanager
-def _guard(window: Window, what: str) -> Iterator[None]:
-    try:
-        yield
-    except VhdError:
-        raise
-    except (OSError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
-        if window.failure is not None:
-            raise window.failure from error
-        text = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise VhdError(f"{what} is damaged: {text}", hint="the NTFS volume is not sound") from error

@@ -10,7 +10,7 @@ import pyvsmbr
 
 from infra.vhd.errors import VhdError, VhdNotFoundError
 from infra.vhd.footer import SECTOR
-from infra.vhd.source import ByteSource, Window, read_exactly
+from infra.vhd.source import ByteSource, Window, library_errors, read_exactly
 
 NTFS_OEM_NAME = b"NTFS    "
 _PROTECTIVE_MBR = 0xEE
@@ -49,7 +49,7 @@ def read_partitions(disk: ByteSource, size_bytes: int) -> PartitionTable:
     scheme: Literal["MBR", "GPT"] = "GPT" if protective else "MBR"
     window = Window(disk, 0, size_bytes)
     volume = pyvsgpt.volume() if protective else pyvsmbr.volume()
-    try:
+    with library_errors(window, f"{scheme} partition table"):
         volume.open_file_object(window)
         try:
             if volume.number_of_partitions > MAX_PARTITIONS:
@@ -65,8 +65,6 @@ def read_partitions(disk: ByteSource, size_bytes: int) -> PartitionTable:
             )
         finally:
             volume.close()
-    except (OSError, ValueError) as error:
-        raise window.failure or VhdError(f"the {scheme} partition table is damaged: {_first_line(error)}") from error
     for part in found:
         if part.offset < SECTOR or part.size_bytes <= 0 or part.offset + part.size_bytes > size_bytes:
             raise VhdError(f"partition {part.number} ({part.size_bytes} bytes at {part.offset}) leaves the disk of {size_bytes} bytes")
@@ -79,7 +77,3 @@ def windows_partition(disk: ByteSource, table: PartitionTable) -> Partition:
     if not ntfs:
         raise VhdNotFoundError("no NTFS partition on the disk", hint=f"{len(table.partitions)} partitions in its {table.scheme}")
     return max(ntfs, key=lambda part: part.size_bytes)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

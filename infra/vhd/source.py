@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from infra.vhd.errors import VhdError
@@ -59,7 +61,7 @@ class Window(io.RawIOBase):
     """`size` bytes of a source from `offset`, as a file of its own that a C library can read.
 
     libyal turns an exception of the file object into an OSError of its own; the first one is kept in `failure` so that
-    `infra.vhd.ntfs` and `infra.vhd.hives` can raise it again.
+    `library_errors` can raise it again.
     """
 
     def __init__(self, source: ByteSource, offset: int, size: int, budget: ReadBudget | None = None) -> None:
@@ -105,3 +107,17 @@ class Window(io.RawIOBase):
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
+
+
+@contextmanager
+def library_errors(window: Window, what: str) -> Iterator[None]:
+    """Turn what libyal raises over damaged structures into a VhdError that names `what`; a failure of the source comes out as itself."""
+    try:
+        yield
+    except VhdError:
+        raise
+    except (OSError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+        if window.failure is not None:
+            raise window.failure from error
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise VhdError(f"{what[:300]} is damaged: {text}") from error

@@ -44,6 +44,8 @@ def _destination(destination: Placed[str]) -> Iterator[Fault]:
     for folder, reason in _PRIVATE_FOLDERS.items():
         if path.casefold().rstrip("\\") == folder or path.casefold().startswith(folder + "\\"):
             yield Fault(destination.at, f"{path} can not be used: {reason}")
+    if path.rstrip("\\").casefold() == "c:":
+        yield Fault(destination.at, f"{path} is the disk itself", "put files into a folder")
     for segment in path.rstrip("\\").split("\\")[1:]:
         if segment in {"", ".", ".."}:
             yield Fault(destination.at, f"{path} is not a plain path", "write it without empty parts, . and ..")

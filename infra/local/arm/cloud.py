@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,18 @@ from infra.local.faults import Faults
 from infra.local.latency import LatencyProfile
 from infra.local.state import Json, Resource, ResourceStore
 
-REGIONS = ("westus3", "westus2", "eastus", "eastus2", "centralus", "southcentralus", "northeurope", "westeurope", "uksouth", "southeastasia")
+REGIONS = (
+    "westus3",
+    "westus2",
+    "eastus",
+    "eastus2",
+    "centralus",
+    "southcentralus",
+    "northeurope",
+    "westeurope",
+    "uksouth",
+    "southeastasia",
+)
 GROUP_TYPE = "Microsoft.Resources/resourceGroups"
 
 
@@ -78,7 +89,9 @@ class Cloud:
         existing = self.store.get(call.resource_id)
         if group.properties.get("provisioningState") == "Deleting":
             raise ArmError(
-                409, "ResourceGroupBeingDeleted", f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation."
+                409,
+                "ResourceGroupBeingDeleted",
+                f"The resource group '{group.name}' is in deprovisioning state and cannot perform this operation.",
             )
         location = region(call.body.get("location"))
         if existing is not None and existing.location != location:
@@ -101,8 +114,17 @@ class Cloud:
         document["properties"] = dict(call.properties)
         return Resource(document["id"], kind, document), existing
 
-    def begin_put(self, call: Call, operation: str, resource: Resource, work: Callable[[Resource], None], *, created: bool) -> Answer:
-        """Store the resource as Creating or Updating, run `work` on it, and answer 201 or 200 with the address to poll."""
+    def begin_put(
+        self,
+        call: Call,
+        operation: str,
+        resource: Resource,
+        work: Callable[[Resource], None],
+        *,
+        created: bool,
+        bound: Sequence[Resource] = (),
+    ) -> Answer:
+        """Store the resource as Creating or Updating (and with it those it binds), run `work` on it, answer with the address to poll."""
         resource.properties["provisioningState"] = "Creating" if created else "Updating"
 
         def finish() -> Json | None:
@@ -116,8 +138,12 @@ class Cloud:
             self.store.put(resource)
             return None
 
+        def first() -> None:
+            for stored in (resource, *bound):
+                self.store.put(stored)
+
         body = copy.deepcopy(resource.document)
-        started = self.operations.start(operation, resource.id, finish, first=lambda: self.store.put(resource))
+        started = self.operations.start(operation, resource.id, finish, first=first)
         return Answer(_accepted(resource.type, created), body, self.operations.headers(call, started))
 
     def begin(self, call: Call, operation: str, resource_id: str, work: Callable[[], Json | None]) -> Answer:
@@ -172,7 +198,9 @@ def tags(body: Json) -> Json:
         raise invalid("Tags must be an object of strings.", "tags")
     for name, value in found.items():
         if re.search(r"[<>%&\\?/\x00-\x1f]", name):
-            raise ArmError(400, "InvalidTagNameCharacters", f"The tag names '{name}' have reserved characters '<,>,%,&,\\,?,/' or control characters.")
+            raise ArmError(
+                400, "InvalidTagNameCharacters", f"The tag names '{name}' have reserved characters '<,>,%,&,\\,?,/' or control characters."
+            )
         if len(name) > 512:
             raise ArmError(400, "InvalidTagNameLength", "Tag name too large: the limit is 512 characters.")
         if len(value) > 256:

@@ -32,10 +32,7 @@ def checked_size_gib(asked: object, source_gib: int) -> int:
     if not isinstance(asked, int) or not 1 <= asked <= 32767:
         raise invalid(f"Disk size {asked!r} is not between 1 and 32767 GiB.", "diskSizeGB")
     if asked < source_gib:
-        raise invalid(
-            f"The specified disk size {asked} GB is smaller than the size of the corresponding source: {source_gib} GB. This is not allowed.",
-            "diskSizeGB",
-        )
+        raise invalid(f"The specified disk size {asked} GB is smaller than the size of its source: {source_gib} GB.", "diskSizeGB")
     return asked
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from infra.local.arm.access import Access, access_until
@@ -47,7 +48,7 @@ class Disks:
         if existing is not None:
             return self._update(call, disk, existing)
         creation = disk.properties.get("creationData") or {}
-        disk.properties |= {"uniqueId": new_guid(), "timeCreated": now()}
+        disk.properties.update({"uniqueId": new_guid(), "timeCreated": now()})
         option = creation.get("createOption")
         if option == "Empty":
             disk.properties["diskSizeGB"] = checked_size_gib(disk.properties.get("diskSizeGB"), 1)
@@ -60,9 +61,7 @@ class Disks:
             return self._import(call, disk, creation)
         raise not_implemented("PUT", f"disks with createOption {option!r}")
 
-    def _begin(self, call: Call, disk: Resource, fill: object) -> Answer:
-        if not callable(fill):
-            raise TypeError("fill must be callable")
+    def _begin(self, call: Call, disk: Resource, fill: Callable[[Resource], None]) -> Answer:
         return self._cloud.begin_put(call, "disk.create", disk, fill, created=True)
 
     def _update(self, call: Call, disk: Resource, existing: Resource) -> Answer:
@@ -83,7 +82,7 @@ class Disks:
         reference = (creation.get("imageReference") or {}).get("id", "")
         image = image_by_id(reference)
         size_gib = checked_size_gib(disk.properties.get("diskSizeGB"), image.size_gib)
-        disk.properties |= {"hyperVGeneration": image.generation, "osType": "Windows", "diskSizeGB": size_gib}
+        disk.properties.update({"hyperVGeneration": image.generation, "osType": "Windows", "diskSizeGB": size_gib})
         base = BaseImageReference(image.publisher, image.offer, image.sku, image.version, image.generation)
         return self._begin(call, disk, lambda made: self._cloud.disks.create_from_base(made.properties["uniqueId"], base, size_gib))
 

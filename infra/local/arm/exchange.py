@@ -49,7 +49,7 @@ class Answer:
     """Status, JSON body (None: no body) and headers."""
 
     status: int
-    body: Json | None = None
+    body: Json | list[Json] | None = None
     headers: dict[str, str] = field(default_factory=dict)
 
 

@@ -69,7 +69,9 @@ class Interfaces:
             address = self._cloud.referenced(address_id, nic.location, nic.id)
             used_by = address.properties.get("ipConfiguration", {}).get("id", configuration_id)
             if used_by.lower() != configuration_id.lower():
-                raise ArmError(400, "PublicIPAddressInUse", f"Resource {nic.id} is referencing public IP address {address_id} used by {used_by}.")
+                raise ArmError(
+                    400, "PublicIPAddressInUse", f"Resource {nic.id} is referencing public IP address {address_id} used by {used_by}."
+                )
 
     def _bind_addresses(self, nic: Resource, existing: Resource | None) -> None:
         """Write into each public address which IP configuration has it, and free those no longer named."""

@@ -16,7 +16,7 @@ from infra.local.state import Json
 
 PUBLISHER = "MicrosoftWindowsServer"
 SMALLDISK_GIB = 30
-_2019 = ("17763.4252.230404", "17763.4377.230505", "17763.4645.230707", "17763.4737.230808")
+_2019 = ("17763.4131.230303", "17763.4252.230404", "17763.4377.230505", "17763.4645.230707", "17763.4737.230808")
 _2022 = ("20348.5256.260609", "20348.5386.260709", "20348.5499.260809")
 _2025 = ("26100.32995.260609", "26100.33158.260713", "26100.33296.260809")
 
@@ -115,8 +115,8 @@ class Marketplace:
 
     def _names(self, call: Call, template: str, names: list[str]) -> Answer:
         base, location = template.format(**call.parameters), call.parameters["location"]
-        # These lists are bare arrays in ARM, unlike all others; the key "[]" is unwrapped by the app.
-        return Answer(200, {"[]": [{"id": f"{base}/{name}", "name": name, "location": location} for name in dict.fromkeys(names)]})
+        # These lists are bare arrays in ARM, unlike all others.
+        return Answer(200, [{"id": f"{base}/{name}", "name": name, "location": location} for name in dict.fromkeys(names)])
 
 
 def _images() -> Iterator[PlatformImage]:

@@ -45,7 +45,9 @@ class Network:
             if not 100 <= place[1] <= 4096:
                 raise invalid(f"Security rule {rule.get('name')} has priority {place[1]}; it must be between 100 and 4096.", "priority")
             if place in seen:
-                raise invalid(f"Security rule {rule.get('name')} conflicts with another rule of the same priority and direction.", "priority")
+                raise invalid(
+                    f"Security rule {rule.get('name')} conflicts with another rule of the same priority and direction.", "priority"
+                )
             seen.add(place)
             rule["id"] = f"{resource.id}/securityRules/{rule.get('name')}"
             properties["provisioningState"] = "Succeeded"
@@ -113,5 +115,3 @@ def plain_routes(cloud: Cloud, removal: Removal, base: str, kind: str, delete_op
         Route("GET", base, lambda call: cloud.list_answer(call, kind)),
         Route("GET", subscription_base, lambda call: cloud.list_answer(call, kind)),
     ]
-
-

@@ -89,10 +89,14 @@ class Operations:
         return operation
 
     def wait_until_idle(self, prefix: str) -> None:
-        """Block until nothing is under way below an id (the resource group's own deletion aside)."""
+        """Block until nothing is under way below an id, scripts inside VMs aside: those end with their VM."""
         below = f"{prefix.lower()}/"
+
+        def idle() -> bool:
+            return not any(key.startswith(below) and not key.endswith("/runcommands") for key in self._busy)
+
         with self._changed:
-            self._changed.wait_for(lambda: self.stopping.is_set() or not any(key.startswith(below) for key in self._busy))
+            self._changed.wait_for(lambda: self.stopping.is_set() or idle())
 
     def close(self, timeout_s: float = 20.0) -> None:
         """Let what is under way end, and start nothing more."""
@@ -122,9 +126,7 @@ class Operations:
         output: Json | None = None
         try:
             self._latency.wait(operation.name, self.stopping)
-            fault = self._faults.should("arm.operation", f"{operation.name} {operation.resource_id}")
-            if fault is not None:
-                raise ArmError(fault.status, fault.code, fault.message or "The operation failed.")
+            self._strike(operation)
             output = work()
         except ArmError as refusal:
             error = refusal
@@ -138,6 +140,11 @@ class Operations:
             self._busy.pop(claim, None)
             self._threads.discard(threading.current_thread())
             self._changed.notify_all()
+
+    def _strike(self, operation: Operation) -> None:
+        fault = self._faults.should("arm.operation", f"{operation.name} {operation.resource_id}")
+        if fault is not None:
+            raise ArmError(fault.status, fault.code, fault.message or "The operation failed.")
 
     def _find(self, call: Call) -> Operation:
         operation = self._operations.get(call.parameters["operation"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,10 +32,8 @@ class PageBlobs:
         """Upload a VHD as a page blob of the export account, sending only the ranges that hold data."""
         container_url = f"{self._endpoint}/{EXPORT_ACCOUNT}/{EXPORT_CONTAINER}"
         with ContainerClient.from_container_url(container_url, credential=self._credential(EXPORT_ACCOUNT)) as container:
-            try:
+            with suppress(ResourceExistsError):
                 container.create_container()
-            except ResourceExistsError:
-                pass  # Made by an earlier export.
             size = vhd.stat().st_size
             with container.get_blob_client(name) as blob, vhd.open("rb") as file:
                 blob.create_page_blob(size)
@@ -58,11 +57,8 @@ class PageBlobs:
     def remove_export(self, name: str) -> None:
         """Delete an exported blob; its SAS is worth nothing afterwards."""
         url = f"{self._endpoint}/{EXPORT_ACCOUNT}/{EXPORT_CONTAINER}/{name}"
-        with BlobClient.from_blob_url(url, credential=self._credential(EXPORT_ACCOUNT)) as blob:
-            try:
-                blob.delete_blob()
-            except ResourceNotFoundError:
-                pass  # Already gone, which is what was wanted.
+        with BlobClient.from_blob_url(url, credential=self._credential(EXPORT_ACCOUNT)) as blob, suppress(ResourceNotFoundError):
+            blob.delete_blob()
 
     def download(self, url: str, target: Path) -> None:
         """Fetch a VHD from one of the accounts into a sparse file; raises ArmError 400 when it is no page blob or no fixed VHD."""
@@ -73,14 +69,14 @@ class PageBlobs:
                     raise invalid(f"The source blob {_bare(url)} is not a page blob.", "blobUri")
                 file.truncate(properties.size)
                 for span in blob.list_page_ranges():
-                    if span.cleared:
+                    if span.cleared or span.start is None or span.end is None:
                         continue
                     for offset in range(span.start, span.end + 1, CHUNK_BYTES):
                         length = min(CHUNK_BYTES, span.end + 1 - offset)
                         file.seek(offset)
                         file.write(blob.download_blob(offset=offset, length=length).readall())
             except HttpResponseError as error:
-                code = str(error.error_code or "BlobNotAccessible")
+                code = str(getattr(error, "error_code", None) or "BlobNotAccessible")
                 raise invalid(f"The source blob {_bare(url)} can not be read: {code}.", "blobUri") from error
         check_footer(target)
 

@@ -101,7 +101,8 @@ class ResourceGroups:
 def _page(call: Call, found: list[Resource], fields: tuple[str, ...] = ()) -> Answer:
     top = int(call.query.get("$top", "1000"))
     documents = [
-        {name: resource.document[name] for name in fields if name in resource.document} if fields else resource.document for resource in found
+        {name: resource.document[name] for name in fields if name in resource.document} if fields else resource.document
+        for resource in found
     ]
     return Answer(200, {"value": documents[:top]})
 

@@ -44,7 +44,7 @@ class Snapshots:
         source = source_in_region(self._cloud, creation.get("sourceResourceId", ""), snapshot.location, (DISK, SNAPSHOT))
         size_gib = checked_size_gib(snapshot.properties.get("diskSizeGB"), source.properties["diskSizeGB"])
         inherit(snapshot, source, size_gib)
-        snapshot.properties |= {"uniqueId": new_guid(), "timeCreated": now(), "diskState": "Unattached", "completionPercent": 100.0}
+        snapshot.properties.update({"uniqueId": new_guid(), "timeCreated": now(), "diskState": "Unattached", "completionPercent": 100.0})
         snapshot.properties.setdefault("incremental", False)
         return self._cloud.begin_put(
             call,

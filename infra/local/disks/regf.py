@@ -83,7 +83,7 @@ class _HiveWriter:
 
     def _key(self, key: RegistryKey, parent: int, *, is_root: bool = False) -> int:
         children = sorted(key.keys.values(), key=lambda child: child.name.upper())
-        values = [entry for entry in key.values.values()]
+        values = list(key.values.values())
         name, ascii_name = _encode_name(key.name)
         flags = (_KEY_ROOT if is_root else 0) | (_KEY_ASCII if ascii_name else 0)
         longest_child = max((2 * len(child.name) for child in children), default=0)
@@ -116,7 +116,7 @@ class _HiveWriter:
             + name
         )
         cell = self._cell(bytes(record))
-        self._patch(cell, 44, self._security_cell(cell) if is_root else self._security)
+        self._patch(cell, 44, self._security_cell() if is_root else self._security)
         if values:
             cells = [self._value(spelled, kind, data) for (spelled, kind, _), data in zip(values, encoded, strict=True)]
             self._patch(cell, 40, self._cell(struct.pack(f"<{len(cells)}I", *cells)))
@@ -152,7 +152,7 @@ class _HiveWriter:
         pieces_cell = self._cell(struct.pack(f"<{len(pieces)}I", *pieces))
         return self._cell(struct.pack("<2sHII", b"db", len(pieces), pieces_cell, 0))
 
-    def _security_cell(self, root_cell: int) -> int:
+    def _security_cell(self) -> int:
         # One security descriptor, shared by every key; its neighbours in the ring of descriptors are itself.
         descriptor = _security_descriptor()
         self._security = self._cell(struct.pack("<2sHIIII", b"sk", 0, 0, 0, 1, len(descriptor)) + descriptor)
@@ -162,9 +162,7 @@ class _HiveWriter:
 
     def _base_block(self, root_cell: int, file_name: str) -> bytes:
         block = bytearray(_BLOCK)
-        struct.pack_into(
-            "<4sIIQIIIIIII", block, 0, b"regf", 1, 1, self._filetime, 1, 5, 0, 1, root_cell, len(self._data), 1
-        )
+        struct.pack_into("<4sIIQIIIIIII", block, 0, b"regf", 1, 1, self._filetime, 1, 5, 0, 1, root_cell, len(self._data), 1)
         name = file_name.encode("utf-16-le")[-62:]
         block[48 : 48 + len(name)] = name
         total = 0

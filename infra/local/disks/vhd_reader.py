@@ -76,6 +76,6 @@ def _registry(key: HiveKey, name: str) -> RegistryKey:
     made = RegistryKey(name)
     for value in key.values():
         made.set(value.name, value.data, value.type)
-    for child in key.keys():
+    for child in key.subkeys():
         made.keys[child.name.lower()] = _registry(child, child.name)
     return made

@@ -76,6 +76,9 @@ def _powershell(arguments: list[str]) -> ScriptFile | EncodedScript | Refused:
         elif argument == "-executionpolicy" and following:
             bypass = following[0].lower() in ("bypass", "unrestricted")
             position += 2
+        elif argument == "-inputformat" and following and following[0].lower() == "none":
+            # Standard input is left to the script (see infra.guest.package.encoded_command).
+            position += 2
         elif argument == "-file" and following and len(arguments) == position + 2:
             if not bypass:
                 return Refused(_POLICY.format(following[0]))

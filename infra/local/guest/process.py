@@ -85,8 +85,8 @@ class GuestProcess:
         self._notify()
 
     def write_line(self, line: str) -> None:
-        """One line of standard output, UTF-8 with CR LF as PowerShell ends its lines."""
-        self.write("stdout", f"{line}\r\n".encode())
+        """One line of standard output, UTF-8, ended as WinVhd.psm1 ends its lines."""
+        self.write("stdout", f"{line}\n".encode())
 
     def write_error(self, text: str) -> None:
         """Text for standard error, UTF-8."""

@@ -80,14 +80,15 @@ class TaskRuns:
                 f"task {run_id}",
                 out.open("wb"),
                 self._file(run_id, "err").open("wb"),
-                lambda exit_code: self._write_exit(run_id, exit_code),
+                lambda exit_code: self.write_exit(run_id, exit_code),
             )
             self._running[run_id] = process
         process.feed(stdin, end=True)
         process.start()
         return True
 
-    def _write_exit(self, run_id: str, exit_code: int) -> None:
+    def write_exit(self, run_id: str, exit_code: int) -> None:
+        """Leave how a run ended, unless the folder is gone."""
         # The last contact removes the folder under the run that does it.
         if self._disk.path(RUNS_FOLDER).is_dir():
             self._disk.write(rf"{RUNS_FOLDER}\{run_id}.exit", str(exit_code).encode("ascii"))
@@ -111,24 +112,19 @@ class TaskRuns:
 
     def _look(self, wanted: ReadOutputInput) -> ReadOutputResult:
         process = self._running.get(wanted.run_id)
-        # State before data: what was written before the end is then surely seen.
         running = process is not None and process.exit_code is None
-        exit_code = None if running else self._exit_code(wanted.run_id)
-        out = self._file(wanted.run_id, "out")
-        data, size = b"", 0
-        with contextlib.suppress(FileNotFoundError), out.open("rb") as file:
+        # The end before the data: what was written before the end is then surely seen. The last contact says how it ended while it
+        # still waits for somebody to read that.
+        exit_code = self._exit_code(wanted.run_id)
+        data = b""
+        with contextlib.suppress(FileNotFoundError), self._file(wanted.run_id, "out").open("rb") as file:
             file.seek(wanted.offset)
             data = file.read(wanted.max_bytes)
-            size = out.stat().st_size
-        next_offset = wanted.offset + len(data)
-        if exit_code is not None and next_offset < size:
-            # Ended, but there is more to read: the caller stops at "ended".
-            running, exit_code = True, None
         return ReadOutputResult(
             changed=False,
             data=base64.b64encode(data).decode("ascii"),
-            next_offset=next_offset,
-            state="running" if running else "ended" if exit_code is not None else "unknown",
+            next_offset=wanted.offset + len(data),
+            state="ended" if exit_code is not None else "running" if running else "unknown",
             exit_code=exit_code,
             stderr_tail=self._stderr_tail(wanted.run_id) if exit_code is not None else "",
         )
@@ -141,11 +137,18 @@ class TaskRuns:
         file = self._file(run_id, "err")
         return file.read_text("utf-8", errors="replace")[-STDERR_TAIL_CHARACTERS:] if file.is_file() else ""
 
-    def acknowledge(self, run_id: str) -> bool:
-        """Leave the mark that says the result was read; True when the run is known."""
+    def remove(self, run_id: str) -> bool:
+        """Forget an ended run and its files; a run that goes on is told that its result was read. False when there is no such run."""
         if not self._file(run_id, "out").exists():
             return False
-        self._disk.write(rf"{RUNS_FOLDER}\{run_id}.read", b"")
+        with self._lock:
+            process = self._running.get(run_id)
+            if process is not None and process.exit_code is None:
+                self._disk.write(rf"{RUNS_FOLDER}\{run_id}.read", b"")
+                return True
+            self._running.pop(run_id, None)
+            for suffix in ("out", "err", "exit", "read"):
+                self._file(run_id, suffix).unlink(missing_ok=True)
         return True
 
     def stop(self, timeout_s: float) -> None:

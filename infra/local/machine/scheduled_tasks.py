@@ -7,6 +7,7 @@ Task Scheduler schema (https://learn.microsoft.com/en-us/windows/win32/taskschd/
 from __future__ import annotations
 
 import uuid
+import xml.etree.ElementTree as ET
 from xml.sax.saxutils import escape
 
 from infra.local.machine.disk import MachineDisk
@@ -58,6 +59,17 @@ def remove_task(disk: MachineDisk, path: str) -> bool:
     if tasks is not None and isinstance(identity, str):
         tasks.remove_key(identity)
     return there
+
+
+def startup_commands(disk: MachineDisk) -> tuple[str, ...]:
+    """Command lines of all tasks with a boot trigger."""
+    commands = []
+    for path in task_paths(disk):
+        root = ET.fromstring(disk.path(TASKS_FOLDER + path).read_bytes())  # noqa: S314 - written by register_task
+        if root.find(f".//{{{_NAMESPACE}}}BootTrigger") is not None:
+            action = root.find(f".//{{{_NAMESPACE}}}Exec")
+            commands.append(" ".join(action.itertext()) if action is not None else "")
+    return tuple(commands)
 
 
 def task_paths(disk: MachineDisk) -> tuple[str, ...]:

@@ -150,10 +150,8 @@ class WsmanListener:
 
     async def _respond(self, incoming: _Incoming) -> _Outgoing | None:
         """The answer, or None for a connection that is dropped."""
-        if incoming.path.rstrip("/").lower() != PATH:
-            return _Outgoing(404)
-        if incoming.method != "POST":
-            return _Outgoing(405, headers=(("Allow", "POST"),))
+        if incoming.path.rstrip("/").lower() != PATH or incoming.method != "POST":
+            return _Outgoing(404 if incoming.path.rstrip("/").lower() != PATH else 405)
         if incoming.headers.get("wsmanidentify", "").lower() == "unauthenticated" and incoming.body is not None:
             with contextlib.suppress(soap.MalformedEnvelope):
                 if soap.parse_request(incoming.body).identify:
@@ -163,9 +161,8 @@ class WsmanListener:
             return _Outgoing(401, headers=tuple(("WWW-Authenticate", scheme.challenge) for scheme in self._schemes))
         if incoming.body is None:
             return self._fault(faults.request_too_large(self._service.max_envelope_bytes), "", close=True)
-        if not incoming.headers.get("content-type", "").lower().startswith("application/soap+xml"):
-            return _Outgoing(415)
-        return await self._answer(incoming.body, user)
+        soap_type = incoming.headers.get("content-type", "").lower().startswith("application/soap+xml")
+        return await self._answer(incoming.body, user) if soap_type else _Outgoing(415)
 
     async def _answer(self, body: bytes, user: str) -> _Outgoing | None:
         message_id = ""

@@ -107,12 +107,13 @@ class WinRmService:
             raise faults.schema_validation(str(error)) from error
         shell = self.shells.create(wanted, node.get("ShellId"))
         selector = f'<w:SelectorSet><w:Selector Name="ShellId">{escape(shell.shell_id)}</w:Selector></w:SelectorSet>'
+        owner = escape("\\".join((self.computer_name, user)))
         return self._answer(
             request,
             f"<x:ResourceCreated><a:Address>{soap.ANONYMOUS}</a:Address><a:ReferenceParameters>"
             f"<w:ResourceURI>{soap.SHELL_RESOURCE}</w:ResourceURI>{selector}</a:ReferenceParameters></x:ResourceCreated>"
             f"<rsp:Shell><rsp:ShellId>{escape(shell.shell_id)}</rsp:ShellId><rsp:ResourceUri>{soap.SHELL_RESOURCE}</rsp:ResourceUri>"
-            f"<rsp:Owner>{escape(f'{self.computer_name}\\{user}')}</rsp:Owner><rsp:ClientIP>127.0.0.1</rsp:ClientIP>"
+            f"<rsp:Owner>{owner}</rsp:Owner><rsp:ClientIP>127.0.0.1</rsp:ClientIP>"
             f"<rsp:IdleTimeOut>PT{wanted.idle_timeout_s:.3f}S</rsp:IdleTimeOut><rsp:InputStreams>{escape(wanted.input_streams)}"
             f"</rsp:InputStreams><rsp:OutputStreams>{escape(wanted.output_streams)}</rsp:OutputStreams></rsp:Shell>",
         )
@@ -203,7 +204,8 @@ def _child(parent: ET.Element, name: str) -> ET.Element:
 
 def _receive_body(command_id: str, chunks: list[tuple[StreamName, bytes]], exit_code: int | None) -> str:
     streams = [
-        f'<rsp:Stream Name="{stream}" CommandId="{command_id}">{base64.b64encode(data).decode("ascii")}</rsp:Stream>' for stream, data in chunks
+        f'<rsp:Stream Name="{stream}" CommandId="{command_id}">{base64.b64encode(data).decode("ascii")}</rsp:Stream>'
+        for stream, data in chunks
     ]
     if exit_code is None:
         state = f'<rsp:CommandState CommandId="{command_id}" State="{soap.SHELL}/CommandState/Running"/>'
@@ -214,4 +216,3 @@ def _receive_body(command_id: str, chunks: list[tuple[StreamName, bytes]], exit_
             f"<rsp:ExitCode>{exit_code}</rsp:ExitCode></rsp:CommandState>"
         )
     return f"<rsp:ReceiveResponse>{''.join(streams)}{state}</rsp:ReceiveResponse>"
-

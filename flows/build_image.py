@@ -1,0 +1,88 @@
+"""The main job: an image definition becomes a captured, documented, boot-tested VHD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from flows.choices import CloudName, ImageChoice
+from images.definition import E2ESuite, ImageDefinition
+from images.e2e import E2ECase
+from images.loading import find_definition, load_definition, read_uploads
+from images.lock import ImageLock
+from images.plan import BuildPlan, make_plan
+from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER, ArtifactCache, BuildBlobs, ensure_container
+from infra.guest.package import guest_scripts
+from tasks.boot_test import boot_test, judge, plain_bootstrap
+from tasks.build import Build, open_build
+from tasks.capture_vhd import capture_vhd, download_image
+from tasks.contact_guest import contacted
+from tasks.copy_image import copy_image, parse_copy_target
+from tasks.fetch_artifacts import fetch_artifacts
+from tasks.inspect_vhd import inspect_vhd
+from tasks.provision_vm import guest_port, provision_vm, resources_of
+from tasks.resolve_lock import resolve_lock
+from tasks.run_layer import LayerWork
+from tasks.store_results import BuiltImage, store_results
+from tasks.supply import ArtifactSupply, artifacts_of
+from tasks.write_documents import write_publishing_info
+
+
+@flow(
+    name="build-image",
+    flow_run_name="build {image} on {cloud}",
+    description="Builds one Windows node image: provision, install, document, capture, boot-test, optionally copy.",
+)
+def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "") -> dict[str, Any]:
+    """Build one image and leave it, with its documents, in blob storage and under out/.
+
+    Args:
+        image: The definition to build (a file in images/definitions).
+        cloud: local is the stand-in on this machine, azure the real thing.
+        copy_to: Optional second home of the VHD, ACCOUNT/CONTAINER; empty for none.
+    """
+    definition = load_definition(find_definition(image))
+    with open_build(definition.name, cloud) as build:
+        if copy_to:
+            parse_copy_target(build, copy_to)
+        with build.timings.step("resolve the lock") as step:
+            lock = resolve_lock(definition, build.cloud, progress=step.progress)
+        plan = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
+        (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        for container in (CACHE_CONTAINER, BUILDS_CONTAINER):
+            ensure_container(build.cloud, container)
+        blobs = BuildBlobs(build.cloud, build.build_id)
+        with resources_of(build):
+            built = _build(build, definition, lock, plan, blobs)
+            if copy_to:
+                built.copied = copy_image(build, built.captured, copy_to)
+        return store_results(build, built, blobs)
+
+
+def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, blobs: BuildBlobs) -> BuiltImage:
+    profile = build.cloud.profile
+    supply = ArtifactSupply(ArtifactCache(build.cloud), profile.route, first_wait_s=profile.poll_interval_s)
+    wanted = artifacts_of(lock)
+    supply.expect(wanted)
+    fetching = fetch_artifacts.submit(build, supply, wanted)
+    try:
+        port = guest_port(build)
+        vm = provision_vm(build, plan, port)
+        with_plain = E2ESuite.PLAIN_BOOTSTRAP in definition.e2e_suites
+        plain = plain_bootstrap.submit(build, definition, lock, plan) if with_plain else None
+        with contacted(build, vm, port) as link:
+            work = LayerWork(build, definition, lock, plan, vm, link, supply)
+            for layer in plan.layers:
+                work.run(layer)
+        fetching.result()
+        captured = capture_vhd(build, vm, blobs)
+        booting = boot_test.submit(build, definition, lock, plan, captured)
+        download_image(build, blobs, captured)
+        inspect_vhd(build, definition, lock, plan, work.facts.inventory)
+        write_publishing_info(build.folder, work.facts, captured)
+        cases: list[E2ECase] = [*booting.result(), *(plain.result() if plain else [])]
+        judge(build, definition, cases)
+        return BuiltImage(work.facts, captured, cases)
+    finally:
+        supply.stop()

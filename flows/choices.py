@@ -1,0 +1,26 @@
+"""Parameter types that the Prefect UI shows as lists to choose from."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from images.loading import definition_names
+
+CloudName = Literal["local", "azure"]
+
+
+class ImageChoice(str):
+    """The name of a definition, or a path to one; the form of a deployment offers the committed names."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "enum": list(definition_names())}

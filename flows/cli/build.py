@@ -1,0 +1,65 @@
+"""`winvhd build`: run the build-image flow here and now."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from flows.choices import CloudName
+from flows.cli.display import make_display
+from flows.cli.failure import reported
+from flows.cli.services import services_for_build
+
+
+def build(
+    image: Annotated[str, typer.Argument(help="Name of a definition in images/definitions, or a path to one.")],
+    profile: Annotated[CloudName, typer.Option(help="Which cloud: the stand-in on this machine, or Azure.")] = "local",
+    copy_to: Annotated[str, typer.Option(metavar="ACCOUNT/CONTAINER", help="Copy the VHD there as well.")] = "",
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object; everything else on standard error.")
+    ] = False,
+) -> None:
+    """Build an image: a captured, documented, boot-tested VHD."""
+    console = Console(stderr=True)
+    with reported(console, as_json=as_json):
+        from images.loading import find_definition, load_definition
+
+        # Before anything starts: a wrong definition should not have to wait for a server.
+        definition = load_definition(find_definition(image))
+        console.print(f"building {definition.name} on the {'stand-in' if profile == 'local' else 'Azure'} cloud", highlight=False)
+        with services_for_build(profile):
+            from flows.build_image import build_image
+            from flows.choices import ImageChoice
+            from tasks.progress import listening
+
+            with make_display(console) as display, listening(display):
+                result = build_image(ImageChoice(image), profile, copy_to)
+        if as_json:
+            sys.stdout.write(json.dumps(result) + "\n")
+        else:
+            _summary(result)
+
+
+def _summary(result: dict[str, Any]) -> None:
+    folder = result["folder"]
+    lines = [
+        "",
+        f"built {result['image']} {result['image_version']} in {result['seconds']:.0f} s: {result['container_images']} container images,"
+        f" {result['cached_files']} cached files, {result['checks_passed']} checks passed",
+        f"  folder         {folder}",
+        f"  VHD            {result['vhd_url']}",
+        f"                 sha256 {result['vhd_sha256']}",
+    ]
+    if result["copied_to"]:
+        lines.append(f"  copy           {result['copied_to']}")
+    lines += [
+        "next:",
+        f"  what is on it  less {folder}/release-notes.txt",
+        f"  look inside    qemu-img info {folder}/image.vhd",
+        "  from a browser winvhd local up",
+    ]
+    typer.echo("\n".join(lines))

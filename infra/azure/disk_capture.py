@@ -1,0 +1,148 @@
+"""From a generalized VM to a VHD in blob storage."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+from images.errors import BuildError, CaptureError, CloudError
+from infra.azure.blob_storage import BuildBlobs, ensure_container
+from infra.azure.page_blob import ContentHash, Progress, check_fixed_vhd, hash_page_blob
+from infra.azure.refusals import refusals
+from infra.azure.server_copy import copy_on_server, record_sha256, remove_copy
+from infra.azure.session import Cloud
+from infra.azure.vm_power import deallocate, generalize
+from infra.azure.vm_request import BuildVm
+
+if TYPE_CHECKING:
+    from azure.mgmt.compute.models import AccessUri
+    from azure.storage.blob import BlobClient
+
+ACCESS_S = 6 * 3600
+ACCESS_DEADLINE_S = 900
+
+
+@dataclass(frozen=True)
+class CapturedVhd:
+    """A VHD in the builds container; sizes in bytes, the footer included."""
+
+    container: str
+    blob_name: str
+    url: str
+    sha256: str
+    size_bytes: int
+    data_bytes: int
+    method: str
+
+
+@contextmanager
+def disk_read_access(cloud: Cloud, group: str, disk_name: str, *, duration_s: int = ACCESS_S) -> Iterator[SecretStr]:
+    """A read SAS of a managed disk, revoked at the end whatever happens. Raises CloudError."""
+    from azure.mgmt.compute.models import GrantAccessData
+
+    disks = cloud.compute.disks
+    grant = GrantAccessData({"access": "Read", "durationInSeconds": duration_s, "fileFormat": "VHD"})
+
+    def revoke() -> None:
+        cloud.wait.finish(
+            f"revoke read access to disk {disk_name}",
+            lambda polling: disks.begin_revoke_access(group, disk_name, polling=polling),
+            deadline_s=ACCESS_DEADLINE_S,
+        )
+
+    try:
+        granted = cloud.wait.finish(
+            f"get read access to disk {disk_name}",
+            lambda polling: disks.begin_grant_access(group, disk_name, grant, polling=polling),
+            deadline_s=ACCESS_DEADLINE_S,
+        )
+        yield _granted_url(granted, disk_name)
+    except BaseException:
+        # The first error counts; a grant that can not be revoked now ends by itself.
+        with suppress(CloudError):
+            revoke()
+        raise
+    revoke()
+
+
+def capture(
+    cloud: Cloud,
+    vm: BuildVm,
+    blobs: BuildBlobs,
+    name: str = "image.vhd",
+    *,
+    on_progress: Progress = lambda _done, _total: None,
+    on_event: Callable[[str], None] = lambda _: None,
+) -> CapturedVhd:
+    """The OS disk of a VM that sysprep has shut down, as a verified fixed VHD in the builds container.
+
+    An attempt that broke off is continued: every step may be repeated. Raises CloudError, CaptureError when the VHD is not sound.
+    """
+    on_event(f"deallocating {vm.name}")
+    deallocate(cloud, vm)
+    _generalize_once(cloud, vm)
+    ensure_container(cloud, blobs.container)
+    # A generalized VM never starts again, so the disk's id stands for its content.
+    identity = f"disk-{hashlib.sha256(vm.os_disk_id.lower().encode()).hexdigest()}-{blobs.build_id}"
+    with blobs.client(name) as target:
+        with disk_read_access(cloud, vm.resource_group, vm.os_disk_name) as source:
+            on_event(f"copying disk {vm.os_disk_name} to {blobs.container}/{blobs.blob_name(name)}")
+            try:
+                outcome = copy_on_server(cloud, source, target, identity=identity, on_progress=on_progress, on_event=on_event)
+            except CloudError as error:
+                error.kept = "the generalized VM and the part that was copied: run again to continue"
+                raise
+        try:
+            on_event("reading the VHD back")
+            content = _verify(target, outcome.size_bytes)
+        except CaptureError:
+            # Complete but not sound: left there, the next attempt would take it for done.
+            with suppress(BuildError):
+                remove_copy(target)
+            raise
+    return CapturedVhd(
+        container=blobs.container,
+        blob_name=blobs.blob_name(name),
+        url=blobs.url(name),
+        sha256=content.sha256,
+        size_bytes=content.size_bytes,
+        data_bytes=content.data_bytes,
+        method=outcome.method,
+    )
+
+
+def _granted_url(granted: AccessUri, disk_name: str) -> SecretStr:
+    if not granted.access_sas:
+        raise CloudError(f"Azure granted access to disk {disk_name} without an address", code="NoAccessSas", hint="capture again")
+    return SecretStr(granted.access_sas)
+
+
+def _verify(target: BlobClient, disk_bytes: int) -> ContentHash:
+    size = check_fixed_vhd(target)
+    if size != disk_bytes:
+        raise CaptureError(f"the VHD has {size} bytes, the disk {disk_bytes}", hint="capture again")
+    content = hash_page_blob(target)
+    record_sha256(target, content.sha256)
+    return content
+
+
+def _generalize_once(cloud: Cloud, vm: BuildVm) -> None:
+    try:
+        generalize(cloud, vm)
+    except CloudError as error:
+        # Azure refuses a second time; a repeated capture meets that.
+        if error.status != HTTPStatus.CONFLICT or not is_generalized(cloud, vm):
+            raise
+
+
+def is_generalized(cloud: Cloud, vm: BuildVm) -> bool:
+    """True when Azure has the VM marked as generalized. Raises CloudError."""
+    with refusals(f"read the state of VM {vm.name}"):
+        view = cloud.compute.virtual_machines.instance_view(vm.resource_group, vm.name)
+    return any((status.code or "").lower() == "osstate/generalized" for status in view.statuses or ())

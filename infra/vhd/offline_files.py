@@ -1,0 +1,88 @@
+"""The parts of an inventory that are files of a disk. Places: infra.vhd.windows_places."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from images.inventory import CachedFile, Runtime, ScheduledTask
+from infra.vhd import windows_places as places
+from infra.vhd.hives import HiveKey
+from infra.vhd.ntfs import NtfsEntry, NtfsVolume
+
+_PIECE = 1 << 20
+# Go programs keep the flags that they were linked with as text (debug/buildinfo); containerd sets what `containerd.exe --version` says so.
+_LINKED_VERSION = re.compile(rb"containerd(?:/v2)?/version\.Version=([0-9A-Za-z.+~-]{1,64})")
+_OVERLAP = 256
+
+
+def read_files(volume: NtfsVolume, roots: Sequence[str], *, hash_files: bool) -> tuple[CachedFile, ...]:
+    """All files below the roots (C:\\…), sorted by path; sha256 is empty unless they are hashed."""
+    found = []
+    for root in roots:
+        top = volume.find(root)
+        if top is None:
+            continue
+        for entry in volume.walk(root):
+            if not entry.is_folder and not entry.is_link:
+                # The root as it was asked for, what lies below it as it is spelled on the disk.
+                path = root.rstrip("\\") + entry.path[len(top.path) :]
+                digest = volume.sha256(entry) if hash_files else ""
+                found.append(CachedFile(path=path, sha256=digest, size_bytes=entry.size_bytes))
+    return tuple(sorted(found, key=lambda file: file.path))
+
+
+def read_scheduled_tasks(volume: NtfsVolume) -> tuple[ScheduledTask, ...]:
+    r"""Tasks outside \Microsoft by their path (\folder\name), sorted."""
+    prefix = f"{places.TASKS_FOLDER}\\"
+    paths = [entry.path[len(prefix) - 1 :] for entry in volume.walk(places.TASKS_FOLDER) if not entry.is_folder]
+    outside = [path for path in paths if not path.casefold().startswith(f"\\{places.MICROSOFT_TASKS}\\".casefold())]
+    return tuple(ScheduledTask(path=path) for path in sorted(outside))
+
+
+def read_vhd_id(volume: NtfsVolume) -> str:
+    """Content of C:\\vhd-id.txt, '' when there is none."""
+    if volume.find(places.VHD_ID_FILE) is None:
+        return ""
+    return volume.read(places.VHD_ID_FILE, max_bytes=4096).decode("utf-8-sig", errors="replace").strip()
+
+
+def read_runtime(volume: NtfsVolume, control_set: HiveKey) -> Runtime | None:
+    """containerd's version and the hash of its configuration; None when no program is where the service says."""
+    service = control_set.find("Services\\containerd")
+    command = service.text("ImagePath") if service else ""
+    program = volume.find(_program_of(command) if command else places.CONTAINERD_PROGRAM)
+    if program is None or program.is_folder:
+        return None
+    config = volume.find(_config_of(command) or program.path.rpartition("\\")[0] + "\\config.toml")
+    return Runtime(
+        name="containerd",
+        version=_linked_version(volume, program),
+        config_sha256=volume.sha256(config) if config is not None and not config.is_folder else "",
+    )
+
+
+def _program_of(command: str) -> str:
+    quoted = re.match(r'\s*"([^"]+)"', command)
+    if quoted:
+        return quoted.group(1)
+    bare = re.match(r"\s*(.+?\.exe)(?:\s|$)", command, re.IGNORECASE)
+    return bare.group(1) if bare else command.strip()
+
+
+def _config_of(command: str) -> str:
+    found = re.search(r'(?:--config|-c)(?:\s+|=)(?:"([^"]+)"|(\S+))', command)
+    return (found.group(1) or found.group(2)) if found else ""
+
+
+def _linked_version(volume: NtfsVolume, program: NtfsEntry) -> str:
+    stream = volume.open_file(program)
+    tail = b""
+    while piece := stream.read(_PIECE):
+        window = tail + piece
+        found = _LINKED_VERSION.search(window)
+        # A version at the very end of the window may go on in the next piece.
+        if found and (found.end() < len(window) or stream.tell() >= stream.size):
+            return found.group(1).decode()
+        tail = window[-_OVERLAP:]
+    return ""

@@ -1,0 +1,164 @@
+"""The boot test: the captured VHD becomes a fresh VM, which must start cleanly and bootstrap a node from its caches alone."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+
+import httpx
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from images.agreement import compare_with_promise
+from images.definition import E2ESuite, ImageDefinition
+from images.e2e import E2ECase, E2EReport, render_junit
+from images.errors import BootTestError
+from images.lock import ImageLock
+from images.plan import BuildPlan
+from images.stages.boot import (
+    SET_OUTBOUND,
+    TEST_FIRST_BOOT,
+    TEST_NODE_BOOTSTRAP,
+    BootstrapFile,
+    BootstrapInput,
+    BootstrapResult,
+    BootstrapVersion,
+    FirstBootResult,
+    OutboundInput,
+)
+from images.stages.contract import NoInput, StageResult
+from images.stages.finish import GET_INVENTORY, InventoryResult
+from images.steps.finish import inventory_input
+from infra.azure.build_vm import provision
+from infra.azure.disk_capture import CapturedVhd
+from infra.azure.managed_image import make_image
+from infra.azure.resource_group import ensure_group
+from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage
+from infra.guest.link import GuestLink
+from tasks.build import Build
+from tasks.contact_guest import contacted
+from tasks.provision_vm import guest_port, vm_request
+from tasks.run_stage import run_stage
+
+CACHE_ROOT = r"C:\akse-cache"
+WORK_FOLDER = r"C:\winvhd-bootstrap"
+
+
+def bootstrap_input(definition: ImageDefinition, lock: ImageLock) -> BootstrapInput:
+    """What a node of each cached Kubernetes version needs, from the lock."""
+    locked = {file.url: file for file in lock.files}
+    needed = sorted(
+        (package for package in definition.packages if package.kubernetes_version), key=lambda package: package.kubernetes_version or ""
+    )
+    versions = [
+        BootstrapVersion(
+            kubernetes_version=version,
+            files=tuple(
+                BootstrapFile(
+                    name=package.name, url=package.url, sha256=locked[package.url].sha256, size_bytes=locked[package.url].size_bytes
+                )
+                for package in packages
+            ),
+        )
+        for version, packages in groupby(needed, key=lambda package: package.kubernetes_version or "")
+    ]
+    return BootstrapInput(versions=tuple(versions), cache_root=CACHE_ROOT, work_folder=WORK_FOLDER)
+
+
+@task(name="boot-test", task_run_name="Boot test", cache_policy=NO_CACHE, persist_result=False)
+def boot_test(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, captured: CapturedVhd) -> list[E2ECase]:
+    """Boot the captured VHD and run the definition's suites on it; raises CloudError and GuestLinkError when it does not even boot."""
+    port = guest_port(build)
+    with build.timings.step("boot test VM") as step:
+        group = ensure_group(build.cloud, build.tags)
+        image = make_image(build.cloud, group, "boot-test", captured.url, generation=plan.base.generation.value, tags=build.tags)
+        vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image), port, role="test"), build.tags, step.progress)
+    with contacted(build, vm, port) as link:
+        cases: list[E2ECase] = []
+        if E2ESuite.FIRST_BOOT in definition.e2e_suites:
+            cases += _first_boot(build, link, definition, lock, plan)
+        if E2ESuite.NODE_BOOTSTRAP in definition.e2e_suites:
+            run_stage(build, link, SET_OUTBOUND, OutboundInput(blocked=True), StageResult, attempt="boot test")
+            cases += _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.NODE_BOOTSTRAP, from_cache=True)
+    return cases
+
+
+@task(name="plain-bootstrap", task_run_name="Bootstrap on the plain base image", cache_policy=NO_CACHE, persist_result=False)
+def plain_bootstrap(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan) -> list[E2ECase]:
+    """The node bootstrap on the base image itself, with the network on: it must download everything, and succeed."""
+    port = guest_port(build)
+    base = plan.base
+    source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
+    with build.timings.step("plain base image VM") as step:
+        vm = provision(build.cloud, vm_request(build, plan, source, port, role="plain"), build.tags, step.progress)
+    with contacted(build, vm, port) as link:
+        return _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.PLAIN_BOOTSTRAP, from_cache=False)
+
+
+def _case(suite: E2ESuite, name: str, problem: str, seconds: float = 0.0) -> E2ECase:
+    return E2ECase(suite=suite.value, name=name, outcome="failed" if problem else "passed", seconds=seconds, message=problem)
+
+
+def _first_boot(build: Build, link: GuestLink, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan) -> list[E2ECase]:
+    suite = E2ESuite.FIRST_BOOT
+    first = run_stage(build, link, TEST_FIRST_BOOT, NoInput(), FirstBootResult)
+    inventory = run_stage(build, link, GET_INVENTORY, inventory_input(definition), InventoryResult, attempt="boot test").inventory
+    differences = compare_with_promise(definition, lock, plan, inventory)
+    state = "" if first.image_state == "IMAGE_STATE_COMPLETE" else f"Windows' setup state is {first.image_state}"
+    identity = "" if first.vhd_id == str(build.vhd_id) else f"C:\\vhd-id.txt says {first.vhd_id}, this build wrote {build.vhd_id}"
+    return [
+        _case(suite, "setup is complete", state),
+        _case(suite, "no leftovers of the build", ", ".join(first.leftovers)),
+        _case(suite, "identity file", identity),
+        _case(suite, "inventory is what was promised", "; ".join(differences[:20])),
+    ]
+
+
+def _bootstrap(
+    build: Build, vm: BuildVm, link: GuestLink, definition: ImageDefinition, lock: ImageLock, *, suite: E2ESuite, from_cache: bool
+) -> list[E2ECase]:
+    given = bootstrap_input(definition, lock)
+    result = run_stage(build, link, TEST_NODE_BOOTSTRAP, given, BootstrapResult, attempt=suite.value)
+    wanted = "cache" if from_cache else "download"
+    cases = []
+    for file in result.files:
+        problem = file.error
+        if not problem and file.source != wanted:
+            problem = f"came from {file.source}, expected {wanted}"
+        elif not problem and not (file.verified and file.unpacked_files):
+            problem = "was not verified" if not file.verified else "held no files"
+        cases.append(_case(suite, f"{file.kubernetes_version} {file.name}", problem, file.seconds))
+    needed = sum(len(version.files) for version in given.versions)
+    expected = 0 if from_cache else needed
+    cases.append(_case(suite, "every file was looked for", "" if len(result.files) == needed else f"{len(result.files)} of {needed}"))
+    cases.append(_case(suite, f"{expected} downloads", "" if result.downloads == expected else f"the guest counted {result.downloads}"))
+    seen = requests_of(build, vm)
+    if seen is not None:
+        # The guest's word is not enough: the origin keeps its own log.
+        problem = "" if (seen == 0 if from_cache else seen >= needed) else f"the origin's log shows {seen} requests of this VM"
+        cases.append(_case(suite, "the origin's request log agrees", problem))
+    return cases
+
+
+def requests_of(build: Build, vm: BuildVm) -> int | None:
+    """Downloads of a VM in the artifact origin's own log; None where there is no such log (the real Internet)."""
+    url = build.cloud.profile.origin_log_url
+    if url is None:
+        return None
+    lines = httpx.get(url, timeout=30).raise_for_status().text.splitlines()
+    client = f"winvhd-guest/{vm.vm_id}".lower()
+    return sum(str(json.loads(line)["client"]).lower() == client for line in lines if line)
+
+
+def judge(build: Build, definition: ImageDefinition, cases: list[E2ECase]) -> None:
+    """Write e2e.xml; raises BootTestError naming the checks that failed."""
+    report = E2EReport(image=definition.name, cases=tuple(cases))
+    path = build.folder / "e2e.xml"
+    path.write_text(render_junit(report), encoding="utf-8")
+    if report.failures:
+        listed = "\n".join(f"  {case.suite}: {case.name}: {case.message}" for case in report.failures)
+        raise BootTestError(
+            f"{len(report.failures)} of {len(report.cases)} checks failed\n{listed}",
+            hint="the image was captured, but must not be published",
+            kept=f"the report is {path}; the VHD is in the build's blob folder {build.build_id}",
+        )

@@ -1,0 +1,54 @@
+"""Read the captured disk, and hold it against the live inventory and the promises."""
+
+from __future__ import annotations
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from images.agreement import compare_live_and_offline, compare_with_promise
+from images.definition import ImageDefinition
+from images.errors import InventoryMismatchError
+from images.inventory import Inventory
+from images.lock import ImageLock
+from images.plan import BuildPlan
+from images.steps.finish import inventory_input
+from infra.vhd.inspect import inspect_path
+from tasks.build import Build
+from tasks.capture_vhd import VHD_NAME
+
+
+def check_promises(definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, inventory: Inventory, where: str) -> None:
+    """Raise InventoryMismatchError, naming each difference, when an inventory is not what definition and lock promise."""
+    differences = compare_with_promise(definition, lock, plan, inventory)
+    if differences:
+        raise InventoryMismatchError(
+            f"the {where} is not what was promised",
+            differences=differences,
+            hint="a stage did not do its work, or did more than it was asked for",
+        )
+
+
+@task(name="inspect-vhd", task_run_name="Inspect the captured disk", cache_policy=NO_CACHE, persist_result=False)
+def inspect_vhd(
+    build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory, blobs: BuildBlobs
+) -> Inventory:
+    """The inventory read from the disk alone; InventoryMismatchError when it disagrees with the live one or the promises."""
+    with build.timings.step("inspect the captured disk") as step:
+        wanted = inventory_input(definition)
+        found = inspect_path(
+            build.folder / VHD_NAME,
+            hash_files=True,
+            cache_roots=wanted.cache_roots,
+            tool_roots=wanted.tool_roots,
+            registry_paths=wanted.registry_paths,
+        )
+        step.progress(f"read {found.disk_bytes} bytes of disk in {found.seconds:.1f} s")
+        differences = compare_live_and_offline(live, found.inventory)
+        if differences:
+            raise InventoryMismatchError(
+                "the captured disk is not what ran in the VM",
+                differences=differences,
+                hint="the disk was changed after the inventory, or damaged",
+            )
+        check_promises(definition, lock, plan, found.inventory, "captured disk")
+        return found.inventory

@@ -1,0 +1,95 @@
+"""What a build leaves: its folder, the same files in blob storage, artifacts in Prefect, and a summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
+
+from images.e2e import E2ECase
+from images.notes.facts import ReleaseFacts
+from images.notes.markdown import render_markdown
+from infra.azure.blob_copy import CopiedVhd
+from infra.azure.blob_storage import BuildBlobs
+from infra.azure.disk_capture import CapturedVhd
+from tasks.build import Build
+from tasks.capture_vhd import VHD_NAME
+
+_CONTENT_TYPES = {
+    ".json": "application/json",
+    ".md": "text/markdown; charset=utf-8",
+    ".txt": "text/plain; charset=utf-8",
+    ".xml": "application/xml",
+}
+_ARTIFACT_LIMIT_BYTES = 900_000
+"""Prefect refuses events above 1.5 MB; artifacts stay well below."""
+
+
+@dataclass
+class BuiltImage:
+    """An image that was built and passed its tests."""
+
+    facts: ReleaseFacts
+    captured: CapturedVhd
+    cases: list[E2ECase] = field(default_factory=list)
+    copied: CopiedVhd | None = None
+
+
+def store_results(build: Build, built: BuiltImage, blobs: BuildBlobs) -> dict[str, Any]:
+    """Write timings.json, upload every document, show them in Prefect, and return the summary as plain JSON values."""
+    summary = summarize(build, built)
+    write_timings(build)
+    for path in sorted(build.folder.iterdir()):
+        if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
+            blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
+    show_in_prefect(build, built)
+    return summary
+
+
+def write_timings(build: Build) -> None:
+    """Write timings.json: the steps so far, and what crossed WinRM."""
+    content = {
+        "build_id": build.build_id,
+        "steps": [timing.model_dump(mode="json") for timing in build.timings.steps],
+        "winrm": build.traffic.model_dump(mode="json"),
+    }
+    (build.folder / "timings.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def summarize(build: Build, built: BuiltImage) -> dict[str, Any]:
+    """The result of a build as plain JSON values."""
+    inventory = built.facts.inventory
+    return {
+        "build_id": build.build_id,
+        "image": build.image,
+        "image_version": built.facts.image_version,
+        "os_version": inventory.os.version,
+        "vhd_id": inventory.vhd_id,
+        "folder": str(build.folder),
+        "vhd_url": built.captured.url,
+        "vhd_sha256": built.captured.sha256,
+        "vhd_size_bytes": built.captured.size_bytes,
+        "copied_to": built.copied.url if built.copied else None,
+        "container_images": len({image.digest for image in inventory.container_images}),
+        "cached_files": len(inventory.cached_files),
+        "checks_passed": sum(case.outcome == "passed" for case in built.cases),
+        "seconds": round((datetime.now(UTC) - build.started).total_seconds(), 1),
+        "winrm": build.traffic.model_dump(mode="json"),
+    }
+
+
+def show_in_prefect(build: Build, built: BuiltImage) -> None:
+    """Release notes, stages and link as artifacts of the flow run; outside a run nothing."""
+    if FlowRunContext.get() is None:
+        return
+    notes = render_markdown(built.facts)
+    if len(notes.encode()) > _ARTIFACT_LIMIT_BYTES:
+        notes = f"The release notes are too long for an artifact: {built.captured.url.rpartition('/')[0]}/release-notes.md\n"
+    create_markdown_artifact(notes, key=f"{build.image}-release-notes", description=f"{build.image} {built.facts.image_version}")
+    rows = [{"step": step.name, "layer": step.layer, "seconds": step.seconds, "outcome": step.outcome} for step in build.timings.steps]
+    create_table_artifact(rows, key=f"{build.image}-steps", description=f"Steps of {build.build_id}")
+    create_link_artifact(built.captured.url, link_text=f"{build.image} {built.facts.image_version} (VHD)", key=f"{build.image}-vhd")
