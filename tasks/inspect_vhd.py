@@ -29,9 +29,7 @@ def check_promises(definition: ImageDefinition, lock: ImageLock, plan: BuildPlan
 
 
 @task(name="inspect-vhd", task_run_name="Inspect the captured disk", cache_policy=NO_CACHE, persist_result=False)
-def inspect_vhd(
-    build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory, blobs: BuildBlobs
-) -> Inventory:
+def inspect_vhd(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory) -> Inventory:
     """The inventory read from the disk alone; InventoryMismatchError when it disagrees with the live one or the promises."""
     with build.timings.step("inspect the captured disk") as step:
         wanted = inventory_input(definition)

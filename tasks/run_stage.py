@@ -28,11 +28,15 @@ def secret_block(name: str) -> SecretStr:
     from prefect.blocks.system import Secret
 
     try:
-        return SecretStr(str(Secret.load(name, _sync=True).get()))
+        block = Secret.load(name)
     except ValueError as error:
         raise ConfigurationError(
             f"there is no Secret block called {name}", hint=f"make it in the Prefect UI, or: prefect block create secret --name {name}"
         ) from error
+    # In a synchronous task Prefect answers with the block itself, although its types allow for a coroutine.
+    if not isinstance(block, Secret):
+        raise TypeError(f"Prefect gave {type(block).__name__} for a Secret block")
+    return SecretStr(str(block.get()))
 
 
 def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_input: JsonValue) -> str:

@@ -19,9 +19,7 @@ def build(
     image: Annotated[str, typer.Argument(help="Name of a definition in images/definitions, or a path to one.")],
     profile: Annotated[CloudName, typer.Option(help="Which cloud: the stand-in on this machine, or Azure.")] = "local",
     copy_to: Annotated[str, typer.Option(metavar="ACCOUNT/CONTAINER", help="Copy the VHD there as well.")] = "",
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object; everything else on standard error.")
-    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object on standard output.")] = False,
 ) -> None:
     """Build an image: a captured, documented, boot-tested VHD."""
     console = Console(stderr=True)

@@ -426,7 +426,6 @@ function Start-Download {
         [Parameter(Mandatory = $true)][System.IDisposable]$Client,
         [Parameter(Mandatory = $true)][hashtable]$Job
     )
-    $null = [System.IO.Directory]::CreateDirectory([System.IO.Path]::GetDirectoryName($Job.Part))
     $Job.Attempt++
     $Job.Stream = New-Object -TypeName 'System.IO.FileStream' -ArgumentList @($Job.Part, [System.IO.FileMode]::OpenOrCreate, [System.IO.FileAccess]::Write)
     if ($Job.Stream.Length -ge $Job.File.size_bytes) {
@@ -539,6 +538,7 @@ function Save-VerifiedFile {
     )
     $jobs = @(
         foreach ($one in $File) {
+            $null = [System.IO.Directory]::CreateDirectory([System.IO.Path]::GetDirectoryName($one.path))
             $isThere = Test-VerifiedFile -Path $one.path -Length $one.size_bytes -Sha256 $one.sha256
             @{
                 File = $one; Url = (Hide-UrlQuery -Text $one.url); Part = "$($one.path).part"; Done = $isThere; Attempt = 0
@@ -633,6 +633,24 @@ function Test-PendingReboot {
         }
     }
     return $false
+}
+
+function Get-ExcludedUdpPort {
+    # Ports that an administrator keeps from dynamic use, sorted; netsh marks their ranges with an asterisk.
+    [CmdletBinding()]
+    [OutputType([int[]])]
+    param()
+    $outcome = Invoke-NativeCommand -FilePath 'netsh.exe' -ArgumentList @('interface', 'ipv4', 'show', 'excludedportrange', 'protocol=udp')
+    $ports = @(
+        foreach ($line in ($outcome.Output -split "`r?`n")) {
+            if ($line -match '^\s*(\d+)\s+(\d+)\s+\*\s*$') {
+                for ($port = [int]$Matches[1]; $port -le [int]$Matches[2]; $port++) {
+                    $port
+                }
+            }
+        }
+    )
+    return @($ports | Sort-Object -Unique)
 }
 
 function Get-RegistryValue {
