@@ -22,6 +22,7 @@ from tasks.copy_image import copy_image, parse_copy_target
 from tasks.fetch_artifacts import fetch_artifacts
 from tasks.inspect_vhd import inspect_vhd
 from tasks.provision_vm import guest_port, provision_vm, resources_of
+from tasks.release_resources import release_resources
 from tasks.resolve_lock import resolve_lock
 from tasks.run_layer import LayerWork
 from tasks.store_results import BuiltImage, store_results
@@ -33,6 +34,8 @@ from tasks.write_documents import write_publishing_info
     name="build-image",
     flow_run_name="build {image} on {cloud}",
     description="Builds one Windows node image: provision, install, document, capture, boot-test, optionally copy.",
+    on_cancellation=[release_resources],
+    on_crashed=[release_resources],
 )
 def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "") -> dict[str, Any]:
     """Build one image and leave it, with its documents, in blob storage and under out/.

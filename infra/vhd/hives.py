@@ -17,7 +17,7 @@ from infra.vhd import windows_places as places
 from infra.vhd.block_cache import BlockCache
 from infra.vhd.errors import VhdError, VhdNotFoundError
 from infra.vhd.ntfs import NtfsVolume
-from infra.vhd.source import ByteSource, Window, library_errors, read_exactly, size_of
+from infra.vhd.source import ByteSource, Window, library_errors, read_exactly, size_of, text_of
 
 MAX_DEPTH = 128
 MAX_KEYS = 4_000_000
@@ -77,8 +77,8 @@ class HiveKey:
         for index in range(count):
             with library_errors(self._window, f"key {self.path}"):
                 key = self._key.get_sub_key(index)
-                name = key.name
-            yield HiveKey(key, self._window, f"{self.path}\\{name}" if self.path else str(name))
+                name = text_of(key.name)
+            yield HiveKey(key, self._window, f"{self.path}\\{name}" if self.path else name)
 
     def values(self) -> Iterator[HiveValue]:
         """Values in the order in which they were set; the default value has the name ''."""
@@ -144,11 +144,12 @@ class HiveKey:
             key = self._key.get_sub_key_by_name(name)
         if key is None:
             return None
-        return HiveKey(key, self._window, f"{self.path}\\{key.name}" if self.path else str(key.name))
+        spelled = text_of(key.name)
+        return HiveKey(key, self._window, f"{self.path}\\{spelled}" if self.path else spelled)
 
     def _typed(self, value: Any) -> HiveValue:
         kind, raw = self._raw(value.offset)
-        return HiveValue(value.name or "", VALUE_TYPES.get(kind, f"REG_{kind:#x}"), decode_value(kind, raw))
+        return HiveValue(text_of(value.name or ""), VALUE_TYPES.get(kind, f"REG_{kind:#x}"), decode_value(kind, raw))
 
     def _raw(self, offset: int) -> tuple[int, bytes]:
         # The record itself is read here: libregf 20260526 gives other bytes for data of one to three bytes, which lie in the record, and

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pyfsntfs
 
 from infra.vhd.errors import VhdError, VhdNotFoundError
-from infra.vhd.source import ByteSource, Window, library_errors
+from infra.vhd.source import ByteSource, Window, library_errors, text_of
 
 MAX_DEPTH = 64
 MAX_ENTRIES = 5_000_000
@@ -194,9 +194,9 @@ class NtfsVolume:
 
 
 def _describe(entry: Any, parent: str) -> NtfsEntry | None:
-    name = entry.name
-    if not name:
+    if not entry.name:
         return None
+    name = text_of(entry.name)
     folder = entry.has_directory_entries_index()
     return NtfsEntry(
         path=f"{parent}\\{name}" if parent else name,

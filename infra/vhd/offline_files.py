@@ -11,6 +11,7 @@ from infra.vhd.hives import HiveKey
 from infra.vhd.ntfs import NtfsEntry, NtfsVolume
 
 _PIECE = 1 << 20
+_MAX_UPDATE_LOG_BYTES = 32 * 2**20
 # Go programs keep the flags that they were linked with as text (debug/buildinfo); containerd sets what `containerd.exe --version` says so.
 _LINKED_VERSION = re.compile(rb"containerd(?:/v2)?/version\.Version=([0-9A-Za-z.+~-]{1,64})")
 _OVERLAP = 256
@@ -45,6 +46,19 @@ def read_vhd_id(volume: NtfsVolume) -> str:
     if volume.find(places.VHD_ID_FILE) is None:
         return ""
     return volume.read(places.VHD_ID_FILE, max_bytes=4096).decode("utf-8-sig", errors="replace").strip()
+
+
+def read_update_titles(volume: NtfsVolume) -> tuple[str, ...]:
+    """Titles of the updates whose installation the agent's log records, sorted; () when the log is absent or no UTF-16 text."""
+    entry = volume.find(places.UPDATE_LOG)
+    if entry is None or entry.size_bytes > _MAX_UPDATE_LOG_BYTES:
+        return ()
+    try:
+        text = volume.read(places.UPDATE_LOG).decode("utf-16")
+    except UnicodeDecodeError:
+        return ()
+    found = (line.partition(places.UPDATE_LOG_SUCCESS)[2].strip() for line in text.splitlines())
+    return tuple(sorted({title for title in found if title}))
 
 
 def read_runtime(volume: NtfsVolume, control_set: HiveKey) -> Runtime | None:

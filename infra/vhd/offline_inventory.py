@@ -12,7 +12,7 @@ from infra.vhd.content_store import read_images
 from infra.vhd.hives import open_hive
 from infra.vhd.image_file import DiskImage, open_image
 from infra.vhd.ntfs import NtfsVolume
-from infra.vhd.offline_files import read_files, read_runtime, read_scheduled_tasks, read_vhd_id
+from infra.vhd.offline_files import read_files, read_runtime, read_scheduled_tasks, read_update_titles, read_vhd_id
 from infra.vhd.offline_registry import (
     read_capabilities,
     read_defender,
@@ -34,7 +34,7 @@ REGISTRY_PATHS = (
 )
 
 LIVE_ONLY_FIELDS: dict[str, str] = {
-    "updates": "the update history's titles are in an ESE database that only the Windows Update agent reads",
+    "updates": "the history is the agent's ESE database; the log that is read here names the same titles until Windows cuts it",
     "security_protocols": "a setting of a running .NET process, which follows from several keys and the build",
     "services.state": "a stopped machine has no running services; generalize disables none",
     "free_bytes": "clean-up and generalize free space after the live inventory, and the stand-in's volumes are scaled down",
@@ -85,7 +85,7 @@ def inspect_image(
             features=read_features(software),
             capabilities=read_capabilities(software),
             qfes=read_qfes(software, volume),
-            updates=(),
+            updates=read_update_titles(volume),
             services=read_services(control_set),
             defender=read_defender(software),
             security_protocols="",

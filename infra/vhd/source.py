@@ -109,6 +109,14 @@ class Window(io.RawIOBase):
         return len(data)
 
 
+def text_of(library_text: str) -> str:
+    """A text that libyal gave, as Python makes it.
+
+    pyregf 20260526 marks ASCII names as not ASCII, which breaks isascii() and bytes.fromhex(); unpaired surrogates stay as they are.
+    """
+    return library_text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 @contextmanager
 def library_errors(window: Window, what: str) -> Iterator[None]:
     """Turn what libyal raises over damaged structures into a VhdError that names `what`; a failure of the source comes out as itself."""

@@ -18,6 +18,7 @@ Registry paths are below the hive (SOFTWARE, SYSTEM), file paths below C:\. Sour
   bytes swapped, data 12 00 ff ff (https://bigfix.me/fixlet/details/27007).
 * Defender: `Windows Defender\Signature Updates` AVSignatureVersion and SignaturesLastUpdated (FILETIME, binary); the platform's version
   is the last folder of `Windows Defender` InstallLocation.
+* titles of updates: the Windows Update agent's log, one event a line, fields separated by tabs, UTF-16.
 * scheduled tasks: one XML file a task below C:\Windows\System32\Tasks, in folders as the task's path.
 """
 
@@ -37,6 +38,8 @@ DEFENDER = r"Microsoft\Windows Defender"
 DEFENDER_SIGNATURES = r"Microsoft\Windows Defender\Signature Updates"
 TASKS_FOLDER = r"Windows\System32\Tasks"
 MICROSOFT_TASKS = "Microsoft"
+UPDATE_LOG = r"Windows\SoftwareDistribution\ReportingEvents.log"
+UPDATE_LOG_SUCCESS = "Installation Successful: Windows successfully installed the following update: "
 VHD_ID_FILE = "vhd-id.txt"
 CONTAINERD_FOLDER = r"Program Files\containerd"
 CONTAINERD_CONFIG = rf"{CONTAINERD_FOLDER}\config.toml"

@@ -12,7 +12,7 @@ from images.errors import ConfigurationError
 from infra.local.contracts import BaseImageReference
 from infra.local.disks.vhd_reader import read_vhd
 from infra.local.disks.vhd_writer import write_vhd
-from infra.local.machine.base import make_base
+from infra.local.machine.base import create_base_disk
 from infra.local.machine.disk import MachineDisk
 
 _DISK_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,200}")
@@ -48,7 +48,7 @@ class FolderDiskStore:
 
     def create_from_base(self, disk_id: str, base: BaseImageReference, size_gib: int) -> None:
         """A new disk with the content of a marketplace image; ConfigurationError when it is smaller than the image."""
-        self._build(disk_id, lambda folder: make_base(MachineDisk(folder), base, size_gib))
+        self._build(disk_id, lambda folder: create_base_disk(folder, base, size_gib))
 
     def copy(self, source_id: str, target_id: str) -> None:
         """A copy that shares unchanged files with its source; DiskNotFoundError without a source."""

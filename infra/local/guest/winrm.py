@@ -69,7 +69,7 @@ class WinRm:
         service = WinRmService(
             ShellTable(self._guest),
             computer_name=name,
-            product_version=f"10.0.{version.get('CurrentBuildNumber', '0') if version else '0'}",
+            product_version=f"10.0.{str(version.get('CurrentBuildNumber')) if version else '0'}",
             max_envelope_kb=MAX_ENVELOPE_KB,
         )
         listener = WsmanListener(service, schemes, self._drops)

@@ -23,7 +23,7 @@ def test_certificate_for_another_address_is_refused(guest: ScriptedGuest, packag
     guest.down()
     guest.identity = identity("10.1.2.3")
     guest.up()
-    with GuestLink(guest.endpoint, package=package) as link, pytest.raises(LinkRefusedError, match="127.0.0.1"):
+    with GuestLink(guest.endpoint, package=package) as link, pytest.raises(LinkRefusedError, match=r"127\.0\.0\.1"):
         link.state()
     assert guest.requests == []
 

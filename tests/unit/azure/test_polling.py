@@ -42,7 +42,8 @@ def test_without_retry_after_the_profiles_interval_is_used(cloud: Cloud, script:
     _start(cloud)
     gaps = [after[0] - before[0] for before, after in zip(script.requests, script.requests[1:], strict=False)]
     assert len(gaps) == 5
-    assert all(0.05 <= gap < 1 for gap in gaps)
+    assert sum(gaps) >= 5 * 0.05 * 0.9  # each end of a gap is noted by another thread
+    assert max(gaps) < 1
 
 
 def test_an_operation_that_never_ends_meets_its_deadline(cloud: Cloud, script: Script) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import given
@@ -94,12 +95,17 @@ def test_output_outside_the_contract_fails_the_stage(pieces: tuple[bytes, ...], 
 
 
 def test_fifty_megabyte_line_is_not_kept_in_memory() -> None:
-    output = StageOutput(TEST_FREE_SPACE, max_line_bytes=1_000_000)
-    for _ in range(50):
-        output.feed(b"x" * 1_000_000)
-        assert len(output._line) <= 1_000_000
+    output, piece = StageOutput(TEST_FREE_SPACE, max_line_bytes=2_000_000), b"x" * 1_000_000
+    tracemalloc.start()
+    try:
+        for _ in range(50):
+            output.feed(piece)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10_000_000
     output.feed(b"\n" + RESULT)
-    with pytest.raises(StageError, match="more than 1000000 bytes"):
+    with pytest.raises(StageError, match="more than 2000000 bytes"):
         output.result(0, "")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from infra.local.contracts import BaseImageReference
 from infra.local.machine import containerd, features, services
-from infra.local.machine.base import make_base
+from infra.local.machine.base import create_base_disk
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.products import product_of
@@ -17,7 +17,11 @@ from infra.local.machine.scheduled_tasks import register_task
 from infra.vhd.windows_places import excluded_range_name
 
 BUILD = 20348
-CACHED = {r"C:\akse-cache\win-k8s\v1.30.1-1int.zip": b"kubernetes" * 5000, r"C:\akse-cache\Ünïcode – файл.txt": b"x", r"C:\akse-cache\empty": b""}
+CACHED = {
+    r"C:\akse-cache\win-k8s\v1.30.1-1int.zip": b"kubernetes" * 5000,
+    r"C:\akse-cache\Ünïcode – файл.txt": b"x",
+    r"C:\akse-cache\empty": b"",
+}
 TOOL = r"C:\aks-tools\DU\du.exe"
 VHD_ID = "0ff6b8ea-9a3c-4a3a-9b62-3f6c6f4a0001"
 CONFIG = b"version = 2\n"
@@ -27,8 +31,10 @@ MANIFEST_TYPE = "application/vnd.oci.image.manifest.v1+json"
 
 def make_sample_disk(folder: Path, generation: str) -> MachineDisk:
     """A saved disk of Windows Server 2022 with caches, tools, containerd and one image for two Windows builds."""
-    disk = MachineDisk(folder)
-    make_base(disk, BaseImageReference("MicrosoftWindowsServer", "WindowsServer", "2022-smalldisk", "20348.5499.260809", generation), 40)
+    create_base_disk(
+        folder, BaseImageReference("MicrosoftWindowsServer", "WindowsServer", "2022-smalldisk", "20348.5499.260809", generation), 40
+    )
+    disk = MachineDisk.open(folder)
     disk.partition_gib = 40
     for path, content in CACHED.items():
         disk.write(path, content)
@@ -41,8 +47,16 @@ def make_sample_disk(folder: Path, generation: str) -> MachineDisk:
         for needed in catalogue.with_dependencies(feature):
             features.set_feature_state(disk, needed, features.INSTALLED)
     disk.write(containerd.CONFIG, CONFIG)
-    disk.write(containerd.PROGRAM, b"MZ\x90\x00" + bytes(3_000_000) + b'build\t-ldflags="-X github.com/containerd/containerd/version.Version=v1.7.20 -X a=b"\n' + bytes(1000))
-    services.set_service(disk, "containerd", services.AUTO, image_path=rf'"{containerd.PROGRAM}" --run-service --config "{containerd.CONFIG}"')
+    disk.write(
+        containerd.PROGRAM,
+        b"MZ\x90\x00"
+        + bytes(3_000_000)
+        + b'build\t-ldflags="-X github.com/containerd/containerd/version.Version=v1.7.20 -X a=b"\n'
+        + bytes(1000),
+    )
+    services.set_service(
+        disk, "containerd", services.AUTO, image_path=rf'"{containerd.PROGRAM}" --run-service --config "{containerd.CONFIG}"'
+    )
     disk.make_key(r"HKLM:\SYSTEM\CurrentControlSet\Control\Nsi\{eb004a02-9b1a-11d4-9123-0050047759bc}\5").set(
         excluded_range_name(65330, 1), bytes.fromhex("1200ffff")
     )
@@ -60,7 +74,9 @@ def _add_image(disk: MachineDisk) -> None:
         config = _blob(disk, {"os": "windows", "architecture": "amd64", "os.version": version})
         layer = _blob(disk, {"layer": version})
         manifest = _blob(disk, {"mediaType": MANIFEST_TYPE, "config": config, "layers": [layer]})
-        descriptors.append({**manifest, "mediaType": MANIFEST_TYPE, "platform": {"os": "windows", "architecture": "amd64", "os.version": version}})
+        descriptors.append(
+            {**manifest, "mediaType": MANIFEST_TYPE, "platform": {"os": "windows", "architecture": "amd64", "os.version": version}}
+        )
     index = _blob(disk, {"mediaType": INDEX_TYPE, "manifests": descriptors})
     image = containerd.StoredImage("mcr.microsoft.com/oss/pause:3.9", str(index["digest"]), INDEX_TYPE, int(str(index["size"])))
     containerd.write_images(disk, (image,), datetime(2026, 8, 12, tzinfo=UTC))
