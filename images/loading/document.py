@@ -23,6 +23,7 @@ MAX_NODES: Final = 50_000
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+")
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "timestamp", "value"))
+_QUOTES_HINT = "backslashes are escapes inside double quotes: write Windows paths without quotes or in single quotes"
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
     if "\\t" in what:
         hint = "indent with spaces, not with tabs"
     elif "unknown escape character" in what:
-        hint = r"backslashes are escapes inside double quotes: write Windows paths without quotes or in single quotes"
+        hint = _QUOTES_HINT
     elif "expected a single document" in what or error.context == "expected a single document in the stream":
         return Problem(file, error.problem_mark.line + 1, "", "holds more than one document", "one file, one image: remove the `---`")
     elif "mapping values are not allowed" in what:
@@ -176,7 +177,7 @@ class _Reader:
         if node.style is not None:
             if node.tag != "tag:yaml.org,2002:str":
                 self._refuse_tag(node, at, "tag:yaml.org,2002:str")
-            return text
+            return self.printable(node, at, text)
         self.texts[at] = text
         if node.tag not in _PLAIN_TAGS:
             self._refuse_tag(node, at, "tag:yaml.org,2002:str")
@@ -188,6 +189,13 @@ class _Reader:
         if _INTEGER.fullmatch(text) and len(text) <= 40:
             return int(text, 16) if text.startswith("0x") else int(text)
         return float(text) if _FLOAT.fullmatch(text) and len(text) <= 40 else text
+
+    def printable(self, node: yaml.ScalarNode, at: Location, text: str) -> str:
+        """The text; "C:\\akse" and "C:\\tools" in double quotes are valid YAML for a bell and a tab, and never what was meant."""
+        if node.style == '"' and any(letter < " " for letter in text):
+            self.fault(node, at, "holds a control character", _QUOTES_HINT)
+            return "".join(letter if letter >= " " else repr(letter)[1:-1] for letter in text)
+        return text
 
     def _refuse_tag(self, node: yaml.Node, at: Location, expected: str) -> None:
         if node.tag != expected:

@@ -36,6 +36,13 @@ class BoundedPolling(ARMPolling):
         self._ends_at = time.monotonic() + deadline_s
         self._closing = closing
 
+    def _poll(self) -> None:
+        # The SDK asks for the state at once, even where the accepting answer says Retry-After.
+        asked = self._extract_delay()
+        if not self.finished() and asked != self._timeout:
+            self._sleep(asked)
+        super()._poll()
+
     def _sleep(self, delay: float) -> None:
         # Called with Retry-After when the server gave one, else with the interval.
         if time.monotonic() + delay > self._ends_at:

@@ -7,9 +7,9 @@ import hashlib
 from infra.local.arm.cloud import Cloud
 from infra.local.arm.errors import ArmError, invalid
 from infra.local.arm.exchange import NETWORK, Answer, Call, Route
-from infra.local.arm.kinds import NIC, VM
+from infra.local.arm.kinds import NIC
 from infra.local.arm.network import mark_network, plain_routes
-from infra.local.arm.outbound import outbound_allowed
+from infra.local.arm.outbound import apply_outbound_rules
 from infra.local.arm.removal import Removal, addresses_of
 from infra.local.state import Resource
 
@@ -54,8 +54,8 @@ class Interfaces:
             self._bind_addresses(stored, existing)
             self._cloud.store.put(stored)
             vm = self._cloud.store.get(stored.properties.get("virtualMachine", {}).get("id", ""))
-            if vm is not None and vm.type == VM:
-                self._cloud.guests.set_outbound_allowed(vm.id.lower(), outbound_allowed(self._cloud.store, vm))
+            if vm is not None:
+                apply_outbound_rules(self._cloud, vm)
 
         return self._cloud.begin_put(call, "network.create", resource, work, created=existing is None)
 

@@ -43,17 +43,22 @@ class MachinePower:
 
     def _power_off(self, call: Call) -> Answer:
         vm = self._made(call, "powerOff")
-        return self._begin(call, "vm.powerOff", vm, lambda current: self._cloud.guests.power_off(current.id.lower()))
+        return self._begin(call, "vm.powerOff", vm, self._switch_off)
 
     def _deallocate(self, call: Call) -> Answer:
         vm = self._made(call, "deallocate")
 
         def work(current: Resource) -> None:
-            self._cloud.guests.power_off(current.id.lower())
+            self._switch_off(current)
             current.internal["deallocated"] = True
             self._cloud.store.put(current)
 
         return self._begin(call, "vm.deallocate", vm, work)
+
+    def _switch_off(self, vm: Resource) -> None:
+        # After a restart of the stand-in the guest host knows only the machines that were started since.
+        if self._cloud.guests.power_state(vm.id.lower()) == "running":
+            self._cloud.guests.power_off(vm.id.lower())
 
     def _restart(self, call: Call) -> Answer:
         vm = self._usable(call, "restart")

@@ -6,7 +6,7 @@ from infra.local.arm.cloud import Cloud, new_guid
 from infra.local.arm.errors import invalid
 from infra.local.arm.exchange import NETWORK, Answer, Call, Route
 from infra.local.arm.kinds import NSG, PUBLIC_IP, VM, VNET
-from infra.local.arm.outbound import outbound_allowed
+from infra.local.arm.outbound import apply_outbound_rules
 from infra.local.arm.removal import Removal
 from infra.local.state import Resource
 
@@ -55,14 +55,14 @@ class Network:
 
         def work(stored: Resource) -> None:
             self._cloud.store.put(stored)
-            self._apply_outbound_rules()
+            self._apply_to_all()
 
         return self._cloud.begin_put(call, "network.create", resource, work, created=existing is None)
 
-    def _apply_outbound_rules(self) -> None:
+    def _apply_to_all(self) -> None:
         """Tell the guests: rules work on running machines at once."""
         for vm in self._cloud.store.find(kind=VM):
-            self._cloud.guests.set_outbound_allowed(vm.id.lower(), outbound_allowed(self._cloud.store, vm))
+            apply_outbound_rules(self._cloud, vm)
 
     def _put_virtual_network(self, call: Call) -> Answer:
         resource, existing = self._cloud.draft(call, VNET)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from infra.local.arm.cloud import Cloud
 from infra.local.arm.removal import subnets_of
 from infra.local.state import Json, Resource, ResourceStore
 
@@ -17,6 +18,12 @@ WEB_PORT = 443
 def outbound_allowed(store: ResourceStore, vm: Resource) -> bool:
     """True when HTTPS to the Internet passes all security groups around the VM."""
     return all(_allows_web(group) for group in _groups_around(store, vm))
+
+
+def apply_outbound_rules(cloud: Cloud, vm: Resource) -> None:
+    """Tell a running guest what the rules are now; one that is switched on later is told then."""
+    if cloud.guests.power_state(vm.id.lower()) == "running":
+        cloud.guests.set_outbound_allowed(vm.id.lower(), outbound_allowed(cloud.store, vm))
 
 
 def _groups_around(store: ResourceStore, vm: Resource) -> Iterator[Resource]:

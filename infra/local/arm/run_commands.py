@@ -6,6 +6,8 @@ learn.microsoft.com, "Run scripts in your Windows VM by using managed Run Comman
 
 from __future__ import annotations
 
+import copy
+
 from infra.local.arm.cloud import Cloud, now
 from infra.local.arm.errors import ArmError, invalid, not_allowed, not_implemented
 from infra.local.arm.exchange import COMPUTE, Answer, Call, Route
@@ -71,33 +73,37 @@ class RunCommands:
         command.internal["view"] = {"executionState": "Pending", "output": "", "error": ""}
         properties["provisioningState"] = "Creating"
         is_async = bool(properties.get("asyncExecution"))
+        shown = copy.deepcopy(_shown(command, ""))
 
         def run() -> Json | None:
-            self._check_agent(command, vm)
-            command.internal["view"] = {"executionState": "Running", "output": "", "error": "", "startTime": now()}
-            # With asyncExecution provisioning ends when the script has started.
-            properties["provisioningState"] = "Succeeded" if is_async else "Creating"
-            self._save(command)
-            outcome = self._cloud.guests.run_command(vm.id.lower(), script, plain, secret, float(timeout_s))
-            command.internal["view"] |= _view(outcome)
+            try:
+                self._refuse_unreachable(vm)
+                command.internal["view"] = {"executionState": "Running", "output": "", "error": "", "startTime": now()}
+                # With asyncExecution provisioning ends when the script has started.
+                properties["provisioningState"] = "Succeeded" if is_async else "Creating"
+                self._save(command)
+                outcome = self._cloud.guests.run_command(vm.id.lower(), script, plain, secret, float(timeout_s))
+            except Exception as error:
+                properties["provisioningState"] = "Failed"
+                command.internal["view"] = {"executionState": "Failed", "output": "", "error": str(error)}
+                self._save(command)
+                raise
+            command.internal["view"].update(_view(outcome))
             properties["provisioningState"] = "Succeeded"
             self._save(command)
             return None
 
         operation = self._cloud.operations.start("runCommand", command.id, run, key=key, first=lambda: self._cloud.store.put(command))
         headers = {} if is_async else self._cloud.operations.headers(call, operation)
-        return Answer(200 if existing else 201, _shown(command, ""), headers)
+        return Answer(200 if existing else 201, shown, headers)
 
-    def _check_agent(self, command: Resource, vm: Resource) -> None:
-        """Raises ArmError as Azure does when the agent can not report: it is not ready, or may not reach port 443 outside."""
-        reachable = outbound_allowed(self._cloud.store, vm)
-        if not reachable or not self._cloud.guests.agent_ready(vm.id.lower()):
-            command.properties["provisioningState"] = "Failed"
-            command.internal["view"] = {"executionState": "Failed", "output": "", "error": "VM agent status is not available."}
-            self._save(command)
-            reason = "the agent is not ready" if reachable else "outbound traffic to port 443 is denied"
+    def _refuse_unreachable(self, vm: Resource) -> None:
+        """Raises ArmError when the network keeps the agent from reporting, as Azure does after its own timeout."""
+        if not outbound_allowed(self._cloud.store, vm):
             raise ArmError(
-                409, "VMAgentStatusCommunicationError", f"VM '{vm.name}' has not reported status for VM agent or extensions: {reason}."
+                409,
+                "VMAgentStatusCommunicationError",
+                f"VM '{vm.name}' has not reported status for VM agent or extensions: outbound traffic to port 443 is denied.",
             )
 
     def _save(self, command: Resource) -> None:

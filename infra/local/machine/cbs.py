@@ -114,6 +114,26 @@ def is_reboot_pending(disk: MachineDisk) -> bool:
     return disk.key(rf"{_SERVICING}\RebootPending") is not None
 
 
+def pending_ubr(disk: MachineDisk) -> int | None:
+    """The update build revision that the next restart brings, None when no cumulative update waits."""
+    waiting = [
+        int(rollup.group(2))
+        for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values()
+        if key.get("CurrentState") == INSTALL_PENDING and (rollup := _ROLLUP.match(key.name))
+    ]
+    return max(waiting, default=None)
+
+
+def remove_superseded(disk: MachineDisk) -> tuple[str, ...]:
+    """What DISM /StartComponentCleanup does: superseded packages go; their identities."""
+    packages = disk.make_key(rf"{_SERVICING}\Packages")
+    doomed = [key.name for key in packages.keys.values() if key.get("CurrentState") == SUPERSEDED]
+    for identity in doomed:
+        packages.remove_key(identity)
+        disk.path(rf"{_MANIFESTS}\{identity}.mum").unlink(missing_ok=True)
+    return tuple(sorted(doomed))
+
+
 def finish_pending(disk: MachineDisk) -> int | None:
     """What servicing does while Windows starts: pending packages become installed; the update build revision they bring, or None."""
     disk.make_key(_SERVICING).remove_key("RebootPending")

@@ -86,7 +86,7 @@ def test_a_problem_reads_as_file_line_path_message_and_hint(tmp_path: Path, monk
         ("", 1, "is empty"),
         ("- a\n", 1, "must be a mapping"),
         ("name: a\n\tb: c\n", 2, "indent with spaces"),
-        ('name: "C:\\akse"\n', 1, "backslashes are escapes"),
+        ('name: "C:\\windows"\n', 1, "backslashes are escapes"),
         ("name: a\n---\nname: b\n", 2, "more than one document"),
         ("name: a: b\n", 1, "not valid YAML"),
         ("name: *nothing\n", 1, "needs quotes"),
@@ -101,6 +101,13 @@ def test_a_file_that_is_no_yaml_mapping_is_explained(tmp_path: Path, text: str |
     problem = only(tmp_path, text)
     assert problem.line == line
     assert words in str(problem)
+
+
+@pytest.mark.parametrize("path", ["C:\\akse-cache", "C:\\tools", "C:\\new"])
+def test_a_windows_path_in_double_quotes_is_not_taken_for_an_escape(tmp_path: Path, path: str) -> None:
+    problem = only(tmp_path, GOOD + f'packages:\n  - url: https://x.example/a.zip\n    destination: "{path}"\n')
+    assert problem.message == "holds a control character"
+    assert problem.hint.startswith("backslashes are escapes")
 
 
 def test_a_missing_file_is_an_error_of_the_definition(tmp_path: Path) -> None:

@@ -1,0 +1,46 @@
+"""`python -m infra.local serve --state DIR`: the stand-in cloud in the foreground."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from images.errors import BuildError
+from infra.local.faults import FaultPlan, load_plan
+from infra.local.latency import LatencyProfile, load_latency
+from infra.local.serve import ServeOptions, serve
+
+
+def main() -> int:
+    """The exit code: 0 after an orderly end, else that of the error's class."""
+    parser = argparse.ArgumentParser(prog="python -m infra.local", description="The stand-in cloud: Azure's interfaces on this machine.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("serve", help="run until SIGTERM or Ctrl-C; DIR/standin.json appears when it is ready")
+    command.add_argument("--state", type=Path, default=Path(".winvhd/local"), metavar="DIR", help="folder of all state (%(default)s)")
+    command.add_argument("--faults", type=Path, metavar="FILE", help="fault plan, JSON")
+    command.add_argument("--latency", type=Path, metavar="FILE", help="latency profile, JSON")
+    command.add_argument("--until-parent-exits", type=int, default=0, metavar="PID", help="end when this process ends")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    # Both log each request at INFO, URLs with their signatures included.
+    for name in ("azure", "urllib3"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        serve(
+            ServeOptions(
+                state=arguments.state,
+                faults=load_plan(arguments.faults) if arguments.faults else FaultPlan(),
+                latency=load_latency(arguments.latency) if arguments.latency else LatencyProfile(),
+                until_exits_pid=arguments.until_parent_exits,
+            )
+        )
+    except BuildError as error:
+        sys.stderr.write(f"{error.title}: {error}\n")
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""Pulling container images into containerd's store: the client side of the OCI distribution API, as ctr.exe does it.
+
+Names are recorded as containerd's CRI plugin does: by tag, by repository@digest and by the config's digest
+(see the image list in AgentBaker's release notes).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from images.stages.content import ImageToPull, PulledImage
+from infra.local.machine import containerd
+from infra.local.machine.containerd import StoredImage
+from infra.local.machine.downloads import in_parallel, with_attempts
+from infra.local.machine.stage_run import StageFailureError, StageRun
+
+_ACCEPT = ", ".join(
+    (
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    )
+)
+
+
+@dataclass(frozen=True)
+class _Reference:
+    registry: str
+    repository: str
+    tag: str
+
+    @classmethod
+    def parse(cls, text: str) -> _Reference:
+        registry, _, rest = text.partition("/")
+        repository, _, tag = rest.rpartition(":")
+        return cls(registry, repository, tag)
+
+    def url(self, kind: str, reference: str) -> str:
+        return f"https://{self.registry}/v2/{self.repository}/{kind}/{reference}"
+
+
+@dataclass(frozen=True)
+class _Pulled:
+    names: tuple[StoredImage, ...]
+    outcome: PulledImage
+
+
+class ImagePuller:
+    """Pulls for one run of the stage; blobs that several images share travel once."""
+
+    def __init__(self, run: StageRun, client: httpx.Client) -> None:
+        self._run = run
+        self._client = client
+        self._locks: dict[str, threading.Lock] = {}
+        self._guard = threading.Lock()
+        self.written = 0
+        """Blobs that were not in the store before."""
+
+    def pull_all(self, images: Sequence[ImageToPull], parallel: int, attempts: int) -> tuple[tuple[PulledImage, ...], bool]:
+        """(outcomes in order, True when anything changed); StageFailureError when one image can not be pulled."""
+        done: list[str] = []
+
+        def pull(image: ImageToPull) -> _Pulled:
+            names, tries = with_attempts(self._run, attempts, lambda: self._pull(image))
+            done.append(image.reference)
+            self._run.progress(f"{image.reference}", len(done), len(images))
+            return _Pulled(names, PulledImage(reference=image.reference, digest=image.digest, attempts=tries))
+
+        pulled = in_parallel(pull, images, parallel)
+        before = {image.name: image for image in containerd.images(self._run.disk)}
+        after = before | {name.name: name for one in pulled for name in one.names}
+        changed = after != before
+        if changed:
+            containerd.write_images(self._run.disk, tuple(after.values()), self._run.now)
+        return tuple(one.outcome for one in pulled), changed or self.written > 0
+
+    def _pull(self, image: ImageToPull) -> tuple[StoredImage, ...]:
+        reference = _Reference.parse(image.reference)
+        top = self._manifest(reference, reference.tag, image)
+        document = json.loads(top)
+        media_type = str(document["mediaType"])
+        manifest = document
+        if "manifests" in document:
+            descriptor = containerd.host_manifest(document, self._run.machine.build)
+            if descriptor is None:
+                build = self._run.machine.build
+                raise StageFailureError("image-pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
+            manifest = json.loads(self._blob(reference, "manifests", descriptor))
+        for part in (manifest["config"], *manifest["layers"]):
+            self._run.check_stopped()
+            self._blob(reference, "blobs", part)
+        self._keep(image.digest, top)
+        repository = f"{reference.registry}/{reference.repository}"
+        names = (image.reference, f"{repository}@{image.digest}", manifest["config"]["digest"])
+        return tuple(StoredImage(name, image.digest, media_type, len(top)) for name in names)
+
+    def _manifest(self, reference: _Reference, tag: str, image: ImageToPull) -> bytes:
+        """What the tag points at, which must have the digest that was asked for."""
+        content = self._get(reference.url("manifests", tag), image.reference)
+        actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if actual != image.digest:
+            raise StageFailureError("hash-mismatch", f"{image.reference}: expected {image.digest}, the registry has {actual}")
+        return content
+
+    def _blob(self, reference: _Reference, kind: str, descriptor: dict[str, Any]) -> bytes:
+        digest = str(descriptor["digest"])
+        with self._guard:
+            lock = self._locks.setdefault(digest, threading.Lock())
+        with lock:
+            if containerd.has_blob(self._run.disk, digest):
+                return containerd.read_blob(self._run.disk, digest) or b""
+            content = self._get(reference.url(kind, digest), f"{reference.repository}@{digest}")
+            actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            if actual != digest:
+                raise StageFailureError("hash-mismatch", f"{reference.repository}: expected {digest}, got {actual}")
+            self._keep(digest, content)
+            return content
+
+    def _keep(self, digest: str, content: bytes) -> None:
+        if containerd.has_blob(self._run.disk, digest):
+            return
+        self._run.reserve(len(content))
+        containerd.write_blob(self._run.disk, digest, content)
+        with self._guard:
+            self.written += 1
+
+    def _get(self, url: str, what: str) -> bytes:
+        try:
+            return self._run.fetch(self._client, url, {"Accept": _ACCEPT}).content
+        except StageFailureError as error:
+            if error.code == "download-refused":
+                raise StageFailureError("image-pull-failed", f"{what}: {error}") from error
+            raise

@@ -1,0 +1,232 @@
+"""The stand-in cloud as one process: ARM, guests, the outside, and Azurite beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import json
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from pydantic import SecretStr
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from images.errors import ConfigurationError
+from infra.azure.profile import CloudProfile, StorageAccess
+from infra.local.arm.app import ArmEndpoint, recover
+from infra.local.arm.cloud import Cloud
+from infra.local.arm.control import Control
+from infra.local.arm.operations import Operations
+from infra.local.arm.page_blobs import PageBlobs
+from infra.local.azurite import Azurite
+from infra.local.contracts import Outside
+from infra.local.disks.store import FolderDiskStore
+from infra.local.faults import FaultPlan, Faults
+from infra.local.guest.host import WsmanGuestHost
+from infra.local.latency import LatencyProfile
+from infra.local.origin.request_log import read_requests
+from infra.local.origin.server import create_app
+from infra.local.state import ResourceStore
+
+SUBSCRIPTION_ID = "57a4d115-0000-4000-8000-000000000001"
+LOCATION = "westus3"
+VM_SIZES = ("Standard_D4s_v5", "Standard_D8s_v5", "Standard_D4s_v3", "Standard_D8s_v3")
+ANNOUNCEMENT = "standin.json"
+LOCK = "standin.lock"
+METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """Where the state lies, what goes wrong, how long things take, and whose end ends the stand-in (0: nobody's)."""
+
+    state: Path
+    faults: FaultPlan
+    latency: LatencyProfile
+    until_exits_pid: int = 0
+
+
+def serve(options: ServeOptions) -> None:
+    """Run until SIGTERM, SIGINT or the end of the process named; raises ConfigurationError when the state folder is in use."""
+    with _owned(options.state), contextlib.ExitStack() as closing:
+        # Our own handlers do nothing: uvicorn catches the signals, ends its server, and raises them again for whoever was there before.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        listener = closing.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
+        app, announcement = _assemble(options, listener.getsockname()[1], closing)
+        # What is loaded by now stays; the collector need not look at it again.
+        gc.freeze()
+        asyncio.run(_run(options, app, listener, announcement))
+
+
+async def _run(options: ServeOptions, app: Starlette, listener: socket.socket, announcement: dict[str, Any]) -> None:
+    config = uvicorn.Config(
+        app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2
+    )
+    server = uvicorn.Server(config)
+    file = options.state / ANNOUNCEMENT
+
+    async def announce() -> None:
+        while not server.started:
+            await asyncio.sleep(0.01)
+        _write_private(file, announcement)
+
+    async def watch() -> None:
+        while _is_alive(options.until_exits_pid):
+            await asyncio.sleep(0.5)
+        server.should_exit = True
+
+    tasks = [asyncio.create_task(announce())]
+    if options.until_exits_pid:
+        tasks.append(asyncio.create_task(watch()))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        file.unlink(missing_ok=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _assemble(options: ServeOptions, port: int, closing: contextlib.ExitStack) -> tuple[Starlette, dict[str, Any]]:
+    """The application and what standin.json will say; everything started is closed by `closing`, in the opposite order."""
+    state = options.state
+    folders = {name: state / name for name in ("disks", "images", "scratch", "outside")}
+    for folder in folders.values():
+        folder.mkdir(parents=True, exist_ok=True)
+    base = f"http://127.0.0.1:{port}"
+    faults = Faults(options.faults)
+    azurite = Azurite(state)
+    closing.callback(azurite.stop)
+    with ThreadPoolExecutor(1) as beside:
+        starting = beside.submit(azurite.start)
+        store = ResourceStore(state / "resources.sqlite")
+        closing.callback(store.close)
+        recover(store)
+        guests = WsmanGuestHost(folders["disks"], Outside(f"{base}/outside"), faults, options.latency)
+        closing.callback(guests.close)
+        outside = create_app(folders["outside"], faults)
+        starting.result()
+    operations = Operations(faults, options.latency, LOCATION)
+    closing.callback(operations.close)
+    cloud = Cloud(
+        subscription_id=SUBSCRIPTION_ID,
+        location=LOCATION,
+        vm_sizes=VM_SIZES,
+        store=store,
+        operations=operations,
+        disks=FolderDiskStore(folders["disks"]),
+        guests=guests,
+        blobs=PageBlobs(azurite.endpoint, azurite.keys),
+        faults=faults,
+        latency=options.latency,
+        scratch=folders["scratch"],
+        vhds=folders["images"],
+    )
+
+    def origin_log(_: Request) -> Response:
+        lines = "".join(record.model_dump_json() + "\n" for record in read_requests(folders["outside"]))
+        return Response(lines, media_type="application/x-ndjson")
+
+    app = Starlette(
+        routes=[
+            Mount("/outside", outside),
+            Route("/_standin/origin-log", origin_log),
+            *Control(cloud).routes(),
+            Route("/{path:path}", ArmEndpoint(cloud).answer, methods=METHODS),
+        ]
+    )
+    profile = _profile(base, azurite)
+    return app, {"pid": os.getpid(), "azurite_pid": azurite.pid, "state": str(state.resolve()), "profile": reveal(profile)}
+
+
+def _profile(base: str, azurite: Azurite) -> CloudProfile:
+    def access(account: str) -> StorageAccess:
+        return StorageAccess(account=account, endpoint=f"{azurite.endpoint}/{account}", key=SecretStr(azurite.keys[account]))
+
+    return CloudProfile(
+        name="local",
+        subscription_id=SUBSCRIPTION_ID,
+        location=LOCATION,
+        vm_sizes=VM_SIZES,
+        arm_endpoint=base,
+        credential="none",
+        storage=access("winvhd"),
+        copy_targets=(access("winvhdcopy"),),
+        winrm_port=0,
+        outside_gateway=f"{base}/outside",
+        origin_log_url=f"{base}/_standin/origin-log",
+        poll_interval_s=0.1,
+    )
+
+
+def reveal(profile: CloudProfile) -> dict[str, Any]:
+    """The profile as JSON with its storage keys readable, for a file that only its owner can read."""
+    content = profile.model_dump(mode="json")
+    for access, shown in [(profile.storage, content["storage"]), *zip(profile.copy_targets, content["copy_targets"], strict=True)]:
+        if access.key is not None:
+            shown["key"] = access.key.get_secret_value()
+    return content
+
+
+def read_announcement(state: Path) -> dict[str, Any] | None:
+    """What a running stand-in says of itself, or None when none runs on this folder."""
+    try:
+        content: dict[str, Any] = json.loads((state / ANNOUNCEMENT).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    return content if _is_alive(int(content["pid"])) else None
+
+
+@contextlib.contextmanager
+def _owned(state: Path) -> Iterator[None]:
+    """Hold the folder's lock; the system lets go of it however the process ends."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        lock = (state / LOCK).open("a")
+    except OSError as error:
+        raise ConfigurationError(
+            f"the state folder can not be written: {error.strerror}", where=str(state), hint="choose another"
+        ) from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = read_announcement(state)
+            owner = f" (pid {running['pid']})" if running else ""
+            raise ConfigurationError(
+                f"another stand-in cloud{owner} runs on this folder", where=str(state), hint="use that one, or end it first"
+            ) from error
+        # Left by a stand-in that was killed.
+        (state / ANNOUNCEMENT).unlink(missing_ok=True)
+        yield
+
+
+def _write_private(file: Path, content: dict[str, Any]) -> None:
+    part = file.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as target:
+        json.dump(content, target, indent=1)
+    part.replace(file)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
