@@ -61,7 +61,7 @@ def _read(path: Path) -> ImageLock | None:
 
 def usable_public_lock(definition: ImageDefinition, path: Path) -> ImageLock:
     """The committed lock, checked against everything that a real build needs; raises UnresolvedLockError."""
-    hint = f"resolve it on a machine with Internet access, and commit {path.name}"
+    hint = f"run `winvhd lock {definition.name} --profile azure` on a machine with Internet access, and commit {path.name}"
     if not path.exists():
         raise UnresolvedLockError(f"{definition.name} has no lock", where=str(path), hint=hint)
     lock = _read(path)

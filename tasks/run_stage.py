@@ -11,9 +11,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue, SecretStr
 
-from images.errors import ConfigurationError
+from images.errors import ConfigurationError, StageError
 from images.plan import PlannedStage
 from images.stages.contract import StageContract, StageInput, StageResult
+from images.stages.system import GuestStateResult
 from infra.fetch.http import content_length, make_client
 from infra.guest.link import GuestLink
 from tasks.build import Build
@@ -104,7 +105,15 @@ def run_planned(
     run_id = stage_run_id(build, contract, f"{layer}-{number}", planned.input)
     result = _run(build, link, contract, planned.complete(given, url_of), contract.title or contract.name, layer, run_id)
     if planned.restart_after:
-        restart_guest(build, link, layer=layer)
+        state = restart_guest(build, link, layer=layer)
+        promised = planned.input.get("promised_build")
+        if promised is not None and state.os_build != promised:
+            raise StageError(
+                f"Windows is at {state.os_build} after the restart, the update promises {promised}",
+                stage=contract.name,
+                code="build-not-reached",
+                hint="the update was rolled back: C:\\Windows\\Logs\\CBS\\CBS.log on the VM says why",
+            )
     return result
 
 
@@ -125,8 +134,9 @@ def _private_sizes(planned: PlannedStage) -> dict[str, JsonValue]:
 
 
 @task(name="restart-guest", task_run_name="Restart", cache_policy=NO_CACHE, persist_result=False)
-def restart_guest(build: Build, link: GuestLink, *, layer: str = "") -> None:
+def restart_guest(build: Build, link: GuestLink, *, layer: str = "") -> GuestStateResult:
     """Restart the guest and wait until a new boot answers and has settled; raises GuestLinkError when it never does."""
     with build.timings.step("Restart", layer=layer) as step:
         state = link.restart()
         step.progress(f"booted at {state.boot_time}, Windows {state.os_build}")
+        return state

@@ -28,9 +28,9 @@ def agentbaker(
 ) -> None:
     """Write the definition of one of AgentBaker's Windows images."""
     with reported(Console(stderr=True)):
-        from images.agentbaker import import_definition, render_definition
+        from images.agentbaker import import_as_yaml
 
-        text = render_definition(import_definition(components, settings, sku))
+        text = import_as_yaml(components, settings, sku)
         if output is None:
             typer.echo(text, nl=False)
             return

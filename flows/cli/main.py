@@ -10,6 +10,7 @@ import typer
 from flows.cli.build import build
 from flows.cli.importing import import_app
 from flows.cli.local import local_app
+from flows.cli.locking import lock
 from flows.cli.planning import plan
 from flows.cli.schema import schema
 from images.errors import EXIT_CODES
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.command()(build)
 app.command()(plan)
+app.command()(lock)
 app.command()(schema)
 app.add_typer(import_app, name="import")
 app.add_typer(local_app, name="local")

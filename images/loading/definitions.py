@@ -24,7 +24,7 @@ _MAX_UPLOAD_BYTES: Final = 1024 * 1024
 
 def definition_names(folder: Path = DEFINITIONS) -> tuple[str, ...]:
     """Names of the committed definitions, sorted."""
-    return tuple(sorted(path.stem for path in folder.glob("*.yaml")))
+    return tuple(sorted(path.stem for path in folder.glob("*.yaml") if not path.stem.endswith(".lock")))
 
 
 def find_definition(name_or_path: str | Path, folder: Path = DEFINITIONS) -> Path:

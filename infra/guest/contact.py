@@ -8,6 +8,7 @@ import secrets
 import string
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 from cryptography import x509
@@ -59,13 +60,14 @@ def first_contact(
     account: str = BUILD_ACCOUNT,
     attempts: int = ATTEMPTS,
     pause_s: float = PAUSE_S,
+    scripts: Path = SCRIPTS_FOLDER,
 ) -> GuestEndpoint:
     """The endpoint of a guest made ready for the link, with a fresh password and the certificate to pin.
 
     May be called again for the same guest: that is how another worker takes over. A stale answer (a restored disk brings the status of an
     older command) or none at all is asked again, `attempts` times in all. Raises GuestLinkError; CloudError comes through.
     """
-    script = (SCRIPTS_FOLDER / FIRST_CONTACT).read_text(encoding="utf-8-sig")
+    script = (scripts / FIRST_CONTACT).read_text(encoding="utf-8-sig")
     last: BuildError | None = None
     for attempt in range(attempts):
         if attempt:

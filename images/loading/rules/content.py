@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from images.catalogue import CAPABILITIES, FEATURES, OPENSSH_SERVER, OPTIONAL_FEATURE_NAMES, is_capability
 from images.loading.parts import Fault, Parts, Placed
 from images.loading.suggestions import did_you_mean
+
+# A SAS signature in the query, or a user's name and password before the host.
+_SECRET_IN_URL = re.compile(r"[?&]sig=|://[^/@]+@", re.IGNORECASE)
 
 
 def content_rules(parts: Parts) -> Iterator[Fault]:
@@ -14,6 +18,7 @@ def content_rules(parts: Parts) -> Iterator[Fault]:
     yield from _features(parts)
     yield from _capabilities(parts)
     yield from _runtime(parts)
+    yield from _secrets(parts)
     yield from twice("container image", parts.images)
     yield from twice("OCI artifact", (Placed((*each.at, "reference"), each.value.reference) for each in parts.oci_artifacts))
 
@@ -62,3 +67,16 @@ def _runtime(parts: Parts) -> Iterator[Fault]:
         yield Fault(("container_runtime",), "containerd needs the Windows feature Containers", "add Containers to features")
     if parts.runtime and not parts.runtime.value.url.split("?", 1)[0].endswith((".tar.gz", ".tgz", ".zip")):
         yield Fault(("container_runtime", "url"), "must be a .tar.gz or .zip archive")
+
+
+def _secrets(parts: Parts) -> Iterator[Fault]:
+    urls = [
+        *(Placed((*each.at, "url"), each.value.url) for each in parts.packages),
+        *(Placed((*each.at, "url"), each.value.url or "") for each in parts.updates),
+    ]
+    if parts.runtime:
+        urls.append(Placed((*parts.runtime.at, "url"), parts.runtime.value.url))
+    for url in urls:
+        # The text itself is not repeated: it may end up in a log.
+        if _SECRET_IN_URL.search(url.value):
+            yield Fault(url.at, "the URL holds a credential", "definitions are public: use private_packages, which names a Secret block")

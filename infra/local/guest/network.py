@@ -26,6 +26,17 @@ class NetworkThread:
         """End the thread; may be called twice."""
         if self._loop.is_closed():
             return
+        self.call(_settle())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+
+async def _settle() -> None:
+    """End what is left, and let transports that were cut close their sockets, which takes a few turns of the loop."""
+    for _ in range(5):
+        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        await asyncio.sleep(0)

@@ -13,6 +13,7 @@ from infra.local.machine.defender import set_platform, set_signatures
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.model import COMPUTER_NAME, CURRENT_VERSION, SETUP_STATE
+from infra.local.machine.openssh import add_openssh
 from infra.local.machine.products import Product, cumulative_update_kb, product_of
 from infra.local.machine.update_history import add_history
 
@@ -109,7 +110,7 @@ def _add_packages(disk: MachineDisk, product: Product, ubr: int, made: datetime)
     for capability in product.capabilities:
         cbs.add_capability(disk, capability, product.build)
         if capability.startswith("OpenSSH.Server"):
-            services.set_service(disk, "sshd", services.MANUAL, image_path=r"C:\Windows\System32\OpenSSH\sshd.exe")
+            add_openssh(disk)
     cumulative = cumulative_update_kb(product.build, ubr)
     updates = [(kb, description, None) for kb, description in product.base_kbs] + [(cumulative, "Security Update", ubr)]
     for kb, description, promised in updates:

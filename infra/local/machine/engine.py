@@ -21,6 +21,8 @@ from infra.local.machine.stage_run import ACCESS_DENIED_EXIT, E_ACCESSDENIED, St
 from infra.local.machine.stages import STAGE_FUNCTIONS
 
 KILLED_EXIT = 1
+_OPERATIONS = {"install-update": "guest.update", "install-feature": "guest.feature", "invoke-generalize": "guest.sysprep"}
+"""Stages that take their time, and what the latency profile calls it."""
 _BY_SCRIPT: Mapping[str, StageContract] = MappingProxyType({stage.script.lower(): stage for stage in STAGES.values()})
 
 
@@ -79,7 +81,7 @@ class ModelEngine:
             raise StageFailureError(fault.code, f"{contract.script}: {fault.code}")
 
     def _wait(self, contract: StageContract, ctx: ScriptContext) -> None:
-        if ctx.stop_event.wait(self._latency.seconds(f"guest.{contract.name}")):
+        if ctx.stop_event.wait(self._latency.seconds(_OPERATIONS.get(contract.name, f"guest.{contract.name}"))):
             raise StageStopped
 
     def _fail(self, ctx: ScriptContext, code: str, message: str, exit_code: int) -> int:

@@ -92,7 +92,9 @@ class ImagePuller:
             descriptor = containerd.host_manifest(document, self._run.machine.build)
             if descriptor is None:
                 build = self._run.machine.build
-                raise StageFailureError("image-pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
+                raise StageFailureError(
+                    "image-pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest"
+                )
             manifest = json.loads(self._blob(reference, "manifests", descriptor))
         for part in (manifest["config"], *manifest["layers"]):
             self._run.check_stopped()

@@ -9,6 +9,7 @@ from infra.local.machine import cbs, features, services
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.free_space import free_bytes, total_bytes
+from infra.local.machine.openssh import start_openssh
 from infra.local.machine.products import Product, product_of
 from infra.local.machine.remoting import BLOCK_OUTBOUND_RULE, firewall_rules
 from infra.local.machine.scheduled_tasks import startup_commands
@@ -110,6 +111,8 @@ def boot(disk: MachineDisk, *, boot_time: datetime, outbound_allowed: bool) -> M
                 services.set_service(disk, name, start)
     names = disk.make_key(COMPUTER_NAME)
     names.make("ActiveComputerName").set("ComputerName", names.make("ComputerName").get("ComputerName", "") or "")
+    if services.service_start(disk, "sshd") == services.AUTO:
+        start_openssh(disk)
     if any("Resize-Partition" in command for command in startup_commands(disk)):
         disk.partition_gib = disk.size_gib
     return machine

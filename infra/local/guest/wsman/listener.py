@@ -20,6 +20,7 @@ LOG = logging.getLogger(__name__)
 READ_BYTES = 65536
 IDLE_CONNECTION_S = 120.0
 """HTTP.sys closes a connection that is silent for two minutes."""
+HANDSHAKE_S = 15.0
 IDLE_SHELL_CHECK_S = 30.0
 SOAP_TYPE = "application/soap+xml;charset=UTF-8"
 PATH = "/wsman"
@@ -52,17 +53,21 @@ class WsmanListener:
         self._drop = drop
         """Asked for each request: True closes the connection without an answer."""
         self._server: asyncio.Server | None = None
+        self._context: ssl.SSLContext | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._checks: asyncio.Task[None] | None = None
 
     async def open(self, port: int, context: ssl.SSLContext) -> None:
         """Listen on 127.0.0.1:port; raises OSError when the port is taken."""
         # asyncio sets TCP_NODELAY on every connection; without it each call would cost a delayed acknowledgement of 40 ms.
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, ssl=context, limit=READ_BYTES)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=READ_BYTES)
+        self._context = context
         self._checks = asyncio.create_task(self._delete_idle_shells())
 
     async def close(self) -> None:
         """Stop listening, cut every connection, delete every shell."""
+        # A connection that was accepted just now finds no context and ends.
+        self._context = None
         if self._server is not None:
             self._server.close()
         self._service.shells.delete_all()
@@ -76,18 +81,28 @@ class WsmanListener:
             await asyncio.sleep(IDLE_SHELL_CHECK_S)
             self._service.shells.delete_idle()
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        if task is not None:
-            self._connections.add(task)
-            task.add_done_callback(self._connections.discard)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, TimeoutError, h11.RemoteProtocolError, asyncio.IncompleteReadError) as error:
-            LOG.debug("WinRM connection ended: %s", error)
-        finally:
-            # A close handshake would wait for a peer that may be gone.
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._context is None:
             writer.transport.abort()
+            return
+        task = asyncio.create_task(self._converse(reader, writer, self._context))
+        self._connections.add(task)
+
+        def ended(_task: asyncio.Task[None]) -> None:
+            self._connections.discard(task)
+            # A close handshake would wait for a peer that may be gone; this also reaches a task that was cancelled before it began.
+            writer.transport.abort()
+
+        task.add_done_callback(ended)
+
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
+        try:
+            # Here rather than in start_server, so that `close` reaches a connection whose handshake is not done.
+            async with asyncio.timeout(HANDSHAKE_S):
+                await writer.start_tls(context)
+            await self._serve(reader, writer)
+        except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
+            LOG.debug("WinRM connection ended: %s", error)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)

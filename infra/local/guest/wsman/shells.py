@@ -77,6 +77,7 @@ class ShellTable:
 
     def find(self, shell_id: str, owner: str) -> Shell:
         """The user's shell with this id, marked as used; raises the fault for an unknown one, also when it belongs to somebody else."""
+        self.delete_idle()
         shell = self._shells.get(shell_id.upper())
         if shell is None or shell.request.owner.lower() != owner.lower():
             raise faults.shell_not_found(shell_id)

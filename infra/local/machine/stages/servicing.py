@@ -6,7 +6,6 @@ Exit codes: wusa, https://support.microsoft.com/kb/934307 and design, section 9 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass
 
@@ -25,15 +24,17 @@ from images.stages.system import (
 )
 from infra.local.machine import cbs, features, services
 from infra.local.machine.downloads import download, with_attempts
+from infra.local.machine.openssh import add_openssh
 from infra.local.machine.products import KNOWN_CAPABILITIES
 from infra.local.machine.remoting import set_firewall_rule
 from infra.local.machine.stage_run import StageFailureError, StageRun
 from infra.local.machine.update_history import add_history
 from infra.local.origin.bodies import UPDATE_MAGIC
 
-DONE, REBOOT_NEEDED, ALREADY_INSTALLED = 0, 3010, 2359302
+REBOOT_NEEDED, ALREADY_INSTALLED = 3010, 2359302
 SERVICE_DISABLED = 1058
-NOT_APPLICABLE = {"wusa": 0x80240017, "dism": 0x800F081E}
+NOT_APPLICABLE = {"wusa": 0x80240017 - 2**32, "dism": 0x800F081E - 2**32}
+"""As .NET shows exit codes: signed."""
 _ATTEMPTS = 3
 
 
@@ -55,7 +56,7 @@ def install_update(run: StageRun, wanted: UpdateInput) -> UpdateResult:
         for number, update in enumerate(wanted.updates):
             run.check_stopped()
             run.progress(f"{update.kb}", number, len(wanted.updates))
-            outcomes.append(_install(run, client, update))
+            outcomes.append(_install(run, client, update, wanted.promised_build))
     return UpdateResult(
         changed=any(outcome.outcome == "installed" for outcome in outcomes),
         reboot_required=run.machine.pending_reboot,
@@ -63,33 +64,36 @@ def install_update(run: StageRun, wanted: UpdateInput) -> UpdateResult:
     )
 
 
-def _install(run: StageRun, client: httpx.Client, update: UpdateFile) -> UpdateOutcome:
+def _install(run: StageRun, client: httpx.Client, update: UpdateFile, promised_build: str | None) -> UpdateOutcome:
     with run.machine.lock:
         _require_update_service(run, "wusa.exe" if update.installer == "wusa" else "dism.exe")
         if cbs.find_kb(run.disk, update.kb) in (cbs.INSTALLED, cbs.INSTALL_PENDING):
-            code = ALREADY_INSTALLED if update.installer == "wusa" else DONE
-            return UpdateOutcome(kb=update.kb, outcome="already-installed", exit_code=code)
+            return UpdateOutcome(kb=update.kb, outcome="already-installed", exit_code=ALREADY_INSTALLED)
     source = SourceFile(url=update.url, path=update.file_name, sha256=update.sha256, size_bytes=update.size_bytes)
     body, _ = with_attempts(run, _ATTEMPTS, lambda: download(run, client, source))
     run.reserve(len(body))
     about = _read(update, body)
     with run.machine.lock:
-        refused = NOT_APPLICABLE[update.installer]
-        if run.machine.build not in about.builds:
-            builds = ", ".join(map(str, about.builds))
-            raise StageFailureError(
-                "update-failed",
-                f"{update.kb}: {update.installer} ended with exit code 0x{refused:08X}: the update is for build {builds}, "
-                f"not for {run.machine.build}",
-            )
-        if about.promised_ubr is not None and about.promised_ubr <= _reached_ubr(run):
-            return UpdateOutcome(kb=update.kb, outcome="superseded", exit_code=refused)
+        if run.machine.build not in about.builds or (about.promised_ubr is not None and about.promised_ubr <= _reached_ubr(run)):
+            return _not_applicable(run, update, about, promised_build)
         link = run.machine.product.kb_link.format(number=about.kb.removeprefix("KB"))
         identity = cbs.update_identity(about.kb, run.machine.build, about.promised_ubr)
         cbs.add_update(run.disk, identity, cbs.HotFix(about.kb, about.description, link), cbs.INSTALL_PENDING)
         cbs.set_reboot_pending(run.disk)
         add_history(run.disk, about.title, run.now)
     return UpdateOutcome(kb=update.kb, outcome="installed", exit_code=REBOOT_NEEDED)
+
+
+def _not_applicable(run: StageRun, update: UpdateFile, about: _UpdateAbout, promised_build: str | None) -> UpdateOutcome:
+    """Superseded when Windows is at the promised build or beyond already; otherwise it is the wrong file, and the stage fails."""
+    refused = NOT_APPLICABLE[update.installer]
+    if promised_build is not None:
+        build, _, ubr = promised_build.partition(".")
+        if int(build) == run.machine.build and run.machine.ubr >= int(ubr):
+            return UpdateOutcome(kb=update.kb, outcome="superseded", exit_code=refused)
+    builds = ", ".join(map(str, about.builds))
+    reason = f"it does not apply to this Windows, {run.machine.os_build}: it is for {builds}, revision {about.promised_ubr}"
+    raise StageFailureError("update-failed", f"{update.kb}: exit code {refused} (0x{refused % 2**32:08X}), {reason}")
 
 
 def _read(update: UpdateFile, body: bytes) -> _UpdateAbout:
@@ -137,9 +141,7 @@ def install_capability(run: StageRun, wanted: CapabilityInput) -> CapabilityResu
 
 
 def _add_openssh(run: StageRun) -> None:
-    program = r"C:\Windows\System32\OpenSSH\sshd.exe"
-    run.disk.write(program, b"MZ\x90\x00sshd" + hashlib.sha256(b"sshd").digest())
-    services.set_service(run.disk, "sshd", services.MANUAL, image_path=program)
+    add_openssh(run.disk)
     set_firewall_rule(run.disk, "OpenSSH-Server-In-TCP", action="Allow", direction="In", port=22)
 
 
@@ -149,7 +151,8 @@ def install_feature(run: StageRun, wanted: FeatureInput) -> FeatureResult:
     unknown = [name for name in wanted.features if catalogue.find(name) is None]
     if unknown:
         raise StageFailureError(
-            "unknown-feature", f"{run.machine.product.name} has no feature {', '.join(unknown)}: the target of the specified cmdlet is not valid"
+            "unknown-feature",
+            f"{run.machine.product.name} has no feature {', '.join(unknown)}: the target of the specified cmdlet is not valid",
         )
     installed = []
     reboot = False

@@ -17,15 +17,15 @@ from images.stages.system import (
     WindowsUpdatePolicyInput,
     WinRmStartModeInput,
 )
-from infra.local.machine import services
+from infra.local.machine import openssh, services
 from infra.local.machine.filetime import iso
 from infra.local.machine.free_space import pagefile_setting
+from infra.local.machine.remoting import set_firewall_rule
 from infra.local.machine.stage_run import StageFailureError, StageRun
 from infra.local.machine.udp_exclusions import exclude_udp_port
 
 _AU_POLICY = r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU"
 _SCHANNEL = r"HKLM:\SYSTEM\CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols"
-SSHD_CONFIG = r"C:\ProgramData\ssh\sshd_config"
 RESTART_DELAY_S = 2.0
 _REGISTRY_KINDS = {
     RegistryType.DWORD: "REG_DWORD",
@@ -57,25 +57,28 @@ def add_udp_port_exclusion(run: StageRun, wanted: UdpPortExclusionInput) -> Stag
 
 
 def set_openssh_server(run: StageRun, wanted: OpenSshInput) -> StageResult:
-    """sshd_config hardened, the service started automatically; fails without the capability."""
+    """sshd started automatically with a hardened sshd_config; fails without the capability."""
     if services.service_start(run.disk, "sshd") is None:
-        raise StageFailureError("openssh-missing", "there is no service sshd: install the capability OpenSSH.Server~~~~0.0.1.0 first")
-    lines = [
-        f"PasswordAuthentication {'yes' if wanted.password_authentication else 'no'}",
-        f"PermitEmptyPasswords {'yes' if wanted.permit_empty_passwords else 'no'}",
+        raise StageFailureError("capability-missing", "the service sshd is not there: the capability OpenSSH.Server is not installed")
+    settings = [
+        ("PermitEmptyPasswords", "yes" if wanted.permit_empty_passwords else "no"),
+        ("PasswordAuthentication", "yes" if wanted.password_authentication else "no"),
     ]
-    for word, values in (("Ciphers", wanted.ciphers), ("MACs", wanted.macs), ("KexAlgorithms", wanted.kex_algorithms)):
-        if values:
-            lines.append(f"{word} {','.join(values)}")
-    lines += ["Subsystem sftp sftp-server.exe", "Match Group administrators", "    AuthorizedKeysFile __PROGRAMDATA__/ssh/administrators_authorized_keys"]
-    content = ("\r\n".join(lines) + "\r\n").encode()
+    lists = (("Ciphers", wanted.ciphers), ("MACs", wanted.macs), ("KexAlgorithms", wanted.kex_algorithms))
+    settings += [(keyword, ",".join(values)) for keyword, values in lists if values]
     with run.machine.lock:
-        file = run.disk.path(SSHD_CONFIG)
-        changed = not file.exists() or file.read_bytes() != content
-        if changed:
-            run.disk.write(SSHD_CONFIG, content)
-        changed = services.set_service(run.disk, "sshd", services.AUTO) or changed
-    return StageResult(changed=changed)
+        changed = services.set_service(run.disk, "sshd", services.AUTO)
+        openssh.start_openssh(run.disk)
+        before = run.disk.path(openssh.CONFIG).read_bytes()
+        lines = before.decode().splitlines()
+        for keyword, value in settings:
+            if f"{keyword} {value}" not in lines:
+                lines = openssh.set_keyword(lines, keyword, value)
+        after = ("\r\n".join(lines) + "\r\n").encode()
+        if after != before:
+            run.disk.write(openssh.CONFIG, after)
+        changed = set_firewall_rule(run.disk, "OpenSSH-Server-In-TCP", action="Allow", direction="In", port=22) or changed
+    return StageResult(changed=changed or after != before)
 
 
 def set_winrm_start_mode(run: StageRun, wanted: WinRmStartModeInput) -> StageResult:

@@ -303,3 +303,11 @@ def test_language_capabilities_are_known_by_their_form(tmp_path: Path) -> None:
     path = tmp_path / "image.yaml"
     path.write_text(GOOD + "capabilities: [Language.Basic~~~de-DE~0.0.1.0]\n")
     assert load_definition(path).capabilities == ("Language.Basic~~~de-DE~0.0.1.0",)
+
+
+@pytest.mark.parametrize("url", ["https://user:canary@x.example/a.zip", "https://x.example/a.zip?sv=1&sig=canary"])
+def test_a_credential_in_a_url_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    problem = only(tmp_path, GOOD + f"packages:\n  - {{url: '{url}', destination: 'C:\\a'}}\n")
+    assert problem.message == "the URL holds a credential"
+    assert "private_packages" in problem.hint
+    assert "canary" not in str(problem)

@@ -1,0 +1,138 @@
+"""Stages that end a build, as images.stages.finish describes them."""
+
+from __future__ import annotations
+
+import shutil
+import xml.etree.ElementTree as ET
+from datetime import UTC, datetime
+
+from images.stages.contract import NoInput, StageResult
+from images.stages.finish import (
+    ClearBuildLeftoverResult,
+    DefenderInput,
+    DefenderResult,
+    FreeSpaceInput,
+    FreeSpaceResult,
+    InventoryInput,
+    InventoryResult,
+    TextFileInput,
+    VhdIdentityInput,
+)
+from infra.local.machine import cbs, openssh
+from infra.local.machine.defender import DOWNLOAD_URL, INFO_URL, defender_state, set_platform, set_signatures
+from infra.local.machine.downloads import with_attempts
+from infra.local.machine.inventory import VHD_ID_FILE, take_inventory
+from infra.local.machine.scheduled_tasks import register_task
+from infra.local.machine.stage_run import StageFailureError, StageRun
+from infra.local.machine.update_history import add_history
+
+EXPAND_VOLUME_TASK = r"\winvhd-expand-volume"
+_EXPAND_VOLUME = (
+    '-NoProfile -NonInteractive -Command "Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"'
+)
+_POWERSHELL = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
+_ATTEMPTS = 3
+PLUGINS = r"C:\Packages\Plugins"
+_LEFTOVER_FOLDERS = (r"C:\Windows\Temp", r"C:\Windows\SoftwareDistribution\Download", r"C:\Windows\Logs\CBS", PLUGINS)
+
+
+def register_expand_volume_task(run: StageRun, _: NoInput) -> StageResult:
+    """A task that grows C: to the disk when a node starts."""
+    with run.machine.lock:
+        changed = register_task(run.disk, EXPAND_VOLUME_TASK, _POWERSHELL, _EXPAND_VOLUME, at_startup=True)
+    return StageResult(changed=changed)
+
+
+def update_defender(run: StageRun, wanted: DefenderInput) -> DefenderResult:
+    """Defender's newest platform and signatures; signatures that are too old fail the build."""
+    before = defender_state(run.disk)
+    if before is None:
+        raise StageFailureError("defender-missing", "Microsoft Defender Antivirus is not installed")
+    if wanted.update_platform or wanted.update_signatures:
+        _update(run, wanted)
+    after = defender_state(run.disk)
+    assert after is not None
+    age = (run.now - after.updated).total_seconds() / 3600
+    if age > wanted.max_signature_age_hours:
+        raise StageFailureError(
+            "defender-stale", f"the signatures {after.signatures} are {age:.0f} h old, allowed are {wanted.max_signature_age_hours} h"
+        )
+    return DefenderResult(
+        changed=after != before,
+        platform_version=after.platform,
+        signature_version=after.signatures,
+        signature_age_hours=round(max(age, 0.0), 2),
+    )
+
+
+def _update(run: StageRun, wanted: DefenderInput) -> None:
+    with run.client() as client:
+        raw, _ = with_attempts(run, _ATTEMPTS, lambda: run.fetch(client, INFO_URL).content)
+        try:
+            newest = ET.fromstring(raw)  # noqa: S314 - the stand-in's own document
+        except ET.ParseError as error:
+            raise StageFailureError("download-failed", f"Defender's version document is damaged: {error}") from error
+        with_attempts(run, _ATTEMPTS, lambda: run.fetch(client, DOWNLOAD_URL).content)
+    platform, signatures = newest.findtext("platform", ""), newest.findtext("signatures", "")
+    made = datetime.strptime(newest.find("signatures").get("date", ""), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)  # type: ignore[union-attr]
+    with run.machine.lock:
+        state = defender_state(run.disk)
+        if wanted.update_platform and state and state.platform != platform:
+            set_platform(run.disk, platform)
+            name = (
+                f"Update for Microsoft Defender Antivirus antimalware platform - KB4052623 (Version {platform}) - Current Channel (Broad)"
+            )
+            add_history(run.disk, name, run.now)
+        if wanted.update_signatures and state and state.signatures != signatures:
+            set_signatures(run.disk, signatures, made)
+            name = f"Security Intelligence Update for Microsoft Defender Antivirus - KB2267602 (Version {signatures}) - Current Channel (Broad)"
+            add_history(run.disk, name, run.now)
+
+
+def clear_build_leftover(run: StageRun, _: NoInput) -> ClearBuildLeftoverResult:
+    """Temporary files, downloads, logs, superseded packages, host keys and Run Command's traces removed."""
+    removed: list[str] = []
+    with run.machine.lock:
+        for folder in _LEFTOVER_FOLDERS:
+            path = run.disk.path(folder)
+            for entry in sorted(path.iterdir()) if path.is_dir() else ():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                removed.append(rf"{folder}\{entry.name}")
+        removed += openssh.remove_host_keys(run.disk)
+        removed += cbs.remove_superseded(run.disk)
+    return ClearBuildLeftoverResult(changed=bool(removed), removed=tuple(removed), free_bytes=run.machine.free_bytes)
+
+
+def set_vhd_identity(run: StageRun, wanted: VhdIdentityInput) -> StageResult:
+    """C:\\vhd-id.txt with the image's GUID."""
+    return StageResult(changed=_set_text(run, VHD_ID_FILE, wanted.vhd_id))
+
+
+def set_text_file(run: StageRun, wanted: TextFileInput) -> StageResult:
+    """A text file in UTF-8."""
+    return StageResult(changed=_set_text(run, wanted.path, wanted.text))
+
+
+def _set_text(run: StageRun, path: str, text: str) -> bool:
+    file = run.disk.path(path)
+    content = text.encode()
+    if file.is_file() and file.read_bytes() == content:
+        return False
+    run.reserve(0)
+    run.disk.write(path, content)
+    return True
+
+
+def test_free_space(run: StageRun, wanted: FreeSpaceInput) -> FreeSpaceResult:
+    """Fails when C: has less room than the image must leave."""
+    free = run.machine.free_bytes
+    if free < wanted.minimum_free_bytes:
+        raise StageFailureError("free-space", f"C: has {free} bytes free, {wanted.minimum_free_bytes} are required")
+    return FreeSpaceResult(changed=False, free_bytes=free)
+
+
+def get_inventory(run: StageRun, wanted: InventoryInput) -> InventoryResult:
+    """What is on the machine now."""
+    with run.machine.lock:
+        inventory = take_inventory(run.machine, wanted.cache_roots, wanted.tool_roots, wanted.registry_paths)
+    return InventoryResult(changed=False, inventory=inventory)
