@@ -14,9 +14,7 @@ from flows.cli.services import stand_in_for_planning
 
 def lock(
     image: Annotated[str, typer.Argument(help="Name of a definition in images/definitions, or a path to one.")],
-    profile: Annotated[
-        CloudName, typer.Option(help="azure: the committed lock, from the Internet; local: the stand-in's, under out/.")
-    ] = "azure",
+    profile: Annotated[CloudName, typer.Option(help="azure: the committed lock; local: the stand-in's, under out/.")] = "azure",
 ) -> None:
     """Resolve a definition: exact base version, hash and size of every file, digest of every container image."""
     console = Console(stderr=True)

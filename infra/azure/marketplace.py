@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from http import HTTPStatus
 
 from images.errors import CloudError
-from infra.azure.refusals import refusals
+from infra.azure.refusals import HINTS, refusals
 from infra.azure.session import Cloud
 
 Version = tuple[int, ...]
@@ -32,8 +33,13 @@ def newest_first(texts: Iterable[str]) -> list[Version]:
 
 def list_versions(cloud: Cloud, publisher: str, offer: str, sku: str) -> list[Version]:
     """The versions the profile's region offers, newest first; CloudError when the image does not exist."""
-    with refusals(f"list versions of {publisher}:{offer}:{sku}"):
-        found = cloud.compute.virtual_machine_images.list(cloud.profile.location, publisher, offer, sku)
+    try:
+        with refusals(f"list versions of {publisher}:{offer}:{sku}"):
+            found = cloud.compute.virtual_machine_images.list(cloud.profile.location, publisher, offer, sku)
+    except CloudError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            error.hint = HINTS["ImageNotFound"]
+        raise
     return newest_first(image.name for image in found if image.name)
 
 

@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from images.errors import CloudError
+from infra.azure.refusals import refusals
 from infra.azure.session import Cloud
 from infra.azure.vm_request import BuildVm, Role
 
 NETWORK_DEADLINE_S = 900
 SUBNET = "default"
+REFUSE_OUTBOUND = "refuse-outbound"
 ADDRESS_RANGE = "10.20.0.0/24"
 
 
@@ -93,8 +95,6 @@ def find_address(cloud: Cloud, group: str, role: Role) -> str | None:
     """The public address of a role's VM, or None when there is none. Raises CloudError."""
     from azure.core.exceptions import ResourceNotFoundError
 
-    from infra.azure.refusals import refusals
-
     with refusals(f"look up public address {role}-ip"):
         try:
             found = cloud.network.public_ip_addresses.get(group, f"{role}-ip")
@@ -111,12 +111,21 @@ def refuse_outbound(cloud: Cloud, vm: BuildVm) -> None:
     """
     from azure.mgmt.network import models
 
-    rule = models.SecurityRule({"properties": _rule("Outbound", "Deny", "*", "*", "*")})
+    what = f"refuse outbound traffic of {vm.name}"
+    groups = cloud.network.network_security_groups
+    with refusals(what):
+        security = groups.get(vm.resource_group, vm.network_security_group)
+    if security.properties is None:
+        raise CloudError(
+            f"security group {vm.network_security_group} came without its rules", hint="delete the resource group and build again"
+        )
+    # The group is written as a whole: nobody else writes it, and repeating this changes nothing.
+    rule = models.SecurityRule({"name": REFUSE_OUTBOUND, "properties": _rule("Outbound", "Deny", "*", "*", "*")})
+    others = [known for known in security.properties.security_rules or () if known.name != REFUSE_OUTBOUND]
+    security.properties.security_rules = [*others, rule]
     cloud.wait.finish(
-        f"refuse outbound traffic of {vm.name}",
-        lambda polling: cloud.network.security_rules.begin_create_or_update(
-            vm.resource_group, vm.network_security_group, "refuse-outbound", rule, polling=polling
-        ),
+        what,
+        lambda polling: groups.begin_create_or_update(vm.resource_group, vm.network_security_group, security, polling=polling),
         deadline_s=NETWORK_DEADLINE_S,
     )
 

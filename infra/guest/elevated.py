@@ -50,7 +50,9 @@ class ElevatedRun:
         self._output = StageOutput(contract, redact=redact)
         self._offset = 0
         self._starts = 0
-        self._deadline = Deadline(contract.timeout_s)
+        self._is_ours = False
+        self._time_limit = Deadline(contract.timeout_s)
+        self._deadline = Deadline(contract.timeout_s + runner.limits.task_grace_s)
 
     def result(self, *, is_last_contact: bool = False) -> StageResult:
         """The stage's result; raises StageError, GuestSilentError, LinkRefusedError.
@@ -82,7 +84,7 @@ class ElevatedRun:
     def _start(self) -> None:
         self._starts += 1
         start = StartTaskInput(run_id=self._run_id, script=self._contract.script, input=self._input, timeout_s=self._contract.timeout_s)
-        self._runner.ask(START_TASK, start, StartTaskResult, self._redact)
+        self._is_ours = self._runner.ask(START_TASK, start, StartTaskResult, self._redact).started
 
     def _remove(self) -> None:
         self._runner.ask(REMOVE_TASK, RemoveTaskInput(run_id=self._run_id), StageResult)
@@ -93,13 +95,13 @@ class ElevatedRun:
             for progress in self._output.feed(data):
                 self._on_progress(progress)
             if read.state == "ended" and (not data or (self._output.finished and len(data) < self._runner.limits.read_bytes)):
-                if read.exit_code is not None or self._output.finished:
+                if not self._was_lost(read):
                     return read
                 self._start_again(read)
             elif read.state == "unknown":
                 self._start_again(read)
             if self._deadline.over:
-                raise timeout_error(self._contract, self._deadline)
+                raise timeout_error(self._contract, self._time_limit)
             if data and read.state == "running":
                 time.sleep(min(self._runner.limits.poll_pause_s, PAUSE_SHARE * self._deadline.elapsed_s))
 
@@ -121,6 +123,12 @@ class ElevatedRun:
             raise StageError(what, stage=READ_OUTPUT.name, code="bad-result")
         self._offset = read.next_offset
         return read, data
+
+    def _was_lost(self, read: ReadOutputResult) -> bool:
+        """True for a run that ended without having been run: it was cut off, or whoever started it died before it got its input."""
+        if self._output.finished:
+            return False
+        return read.exit_code is None or (not self._is_ours and read.exit_code != 0 and self._offset == 0)
 
     def _start_again(self, read: ReadOutputResult) -> None:
         """The guest lost the run: it restarted in mid-stage, or somebody ended the task. Scripts are idempotent, so run it again."""

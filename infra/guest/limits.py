@@ -23,5 +23,18 @@ class LinkLimits(Frozen):
     poll_pause_s: float = Field(default=2.0, ge=0, description="Longest pause between two looks: each costs the guest a process.")
     read_bytes: int = Field(default=192 * 1024, ge=1, description="Most bytes of a task's output in one answer.")
     task_starts: int = Field(default=3, ge=1, description="Starts of a task that the guest lost, to a restart for example.")
+    task_grace_s: float = Field(
+        default=30.0, ge=0, description="A task ends itself at its time limit; we wait this much longer for its words."
+    )
     direct_s: int = Field(default=900, description="A stage that may take longer than this runs as a task.")
     direct_attempts: int = Field(default=3, ge=1, description="Tries of a direct stage whose connection is lost: scripts are idempotent.")
+
+    @classmethod
+    def paced(cls, poll_interval_s: float) -> LinkLimits:
+        """Limits whose pauses are at most this long: a profile's poll_interval_s, which is short where a guest boots in a second."""
+        usual = cls()
+        return cls(
+            reconnect_pause_s=min(usual.reconnect_pause_s, poll_interval_s),
+            ready_pause_s=min(usual.ready_pause_s, poll_interval_s),
+            poll_pause_s=min(usual.poll_pause_s, poll_interval_s),
+        )

@@ -36,6 +36,7 @@ from infra.local.disks.store import FolderDiskStore
 from infra.local.faults import FaultPlan, Faults
 from infra.local.guest.host import WsmanGuestHost
 from infra.local.latency import LatencyProfile
+from infra.local.loopback import open_listener
 from infra.local.origin.request_log import read_requests
 from infra.local.origin.server import create_app
 from infra.local.state import ResourceStore
@@ -64,7 +65,7 @@ def serve(options: ServeOptions) -> None:
         # Our own handlers do nothing: uvicorn catches the signals, ends its server, and raises them again for whoever was there before.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
-        listener = closing.enter_context(socket.create_server(("127.0.0.1", 0), backlog=256))
+        listener = closing.enter_context(open_listener())
         app, announcement = _assemble(options, listener.getsockname()[1], closing)
         # What is loaded by now stays; the collector need not look at it again.
         gc.freeze()

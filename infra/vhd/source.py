@@ -124,7 +124,8 @@ def library_errors(window: Window, what: str) -> Iterator[None]:
         yield
     except VhdError:
         raise
-    except (OSError, ValueError, RuntimeError, MemoryError, OverflowError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, OverflowError, TypeError) as error:
+        # TypeError: libyal gives None for what a damaged record lacks.
         if window.failure is not None:
             raise window.failure from error
         text = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -653,6 +653,20 @@ function Get-ExcludedUdpPort {
     return @($ports | Sort-Object -Unique)
 }
 
+function Get-StoredImage {
+    # Name, media type and digest of the images in containerd's namespace k8s.io.
+    [CmdletBinding()]
+    [OutputType([psobject])]
+    param([Parameter(Mandatory = $true)][string]$CtrPath)
+    $command = Start-NativeCommand -FilePath $CtrPath -ArgumentList @('-n', 'k8s.io', 'images', 'list')
+    $outcome = Complete-NativeCommand -Command $command -TimeoutSecond 120
+    foreach ($line in ($outcome.Output -split "`r?`n")) {
+        if ($line -match '^(\S+)\s+(\S+)\s+(sha256:[0-9a-f]{64})\s') {
+            [pscustomobject]@{ Name = $Matches[1]; MediaType = $Matches[2]; Digest = $Matches[3] }
+        }
+    }
+}
+
 function Get-RegistryValue {
     # A value below HKLM as it is stored, or nothing.
     [CmdletBinding()]
@@ -698,14 +712,12 @@ function Set-RegistryValue {
 }
 
 function Get-RunPath {
-    # The file of an elevated run: out, err, exit, claim or read.
+    # The file of an elevated run, for example its exit code.
     [CmdletBinding()]
     [OutputType([string])]
     param(
         [Parameter(Mandatory = $true)][ValidatePattern('^[A-Za-z0-9-]{1,80}$')][string]$RunId,
-        [Parameter(Mandatory = $true)][ValidateSet('out', 'err', 'exit', 'claim', 'read')][string]$Kind
+        [Parameter(Mandatory = $true)][ValidateSet('out', 'err', 'exit', 'claim', 'wait', 'read')][string]$Kind
     )
-    $folder = Join-Path -Path $PSScriptRoot -ChildPath 'runs'
-    $null = [System.IO.Directory]::CreateDirectory($folder)
-    return Join-Path -Path $folder -ChildPath "$RunId.$Kind"
+    return Join-Path -Path $PSScriptRoot -ChildPath "runs\$RunId.$Kind"
 }

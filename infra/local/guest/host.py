@@ -20,6 +20,7 @@ from infra.local.guest.running import RunningGuest
 from infra.local.guest.script_gate import ScriptGate
 from infra.local.guest.winrm import PortInUseError, WinRm
 from infra.local.machine.disk import MachineDisk
+from infra.local.machine.engine import ModelEngine
 from infra.local.machine.sysprep import SpecializeError, specialize
 
 LOG = logging.getLogger(__name__)
@@ -73,11 +74,7 @@ class WsmanGuestHost:
         self._disks_root = disks_root
         self._faults = faults
         self._latency = latency
-        if engine is None:
-            from infra.local.machine.engine import ModelEngine
-
-            engine = ModelEngine(outside, faults, latency)
-        self._engine = engine
+        self._engine: ScriptEngine = engine or ModelEngine(outside, faults, latency)
         self._gate = gate or ScriptGate()
         self._network = NetworkThread()
         self._vms: dict[str, _Vm] = {}

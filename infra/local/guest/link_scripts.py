@@ -87,7 +87,7 @@ def _start_task(guest: RunningGuest, stage_input: dict[str, Any], process: Guest
     with guest.machine.lock:
         # Only the name of the run is in the task: its input goes through a pipe and never touches the disk.
         arguments = rf"-NoProfile -NonInteractive -ExecutionPolicy Bypass -File {GUEST_FOLDER}\Invoke-StageTask.ps1 -RunId {wanted.run_id}"
-        started = guest.start_task(wanted.run_id, name, json.dumps(wanted.input).encode())
+        started = guest.start_task(wanted.run_id, name, json.dumps(wanted.input).encode(), wanted.timeout_s)
         if started:
             register_task(guest.machine.disk, rf"\{task_name}", "powershell.exe", arguments)
     guest.save()
@@ -100,11 +100,12 @@ def _read_output(guest: RunningGuest, stage_input: dict[str, Any], process: Gues
 
 def _remove_task(guest: RunningGuest, stage_input: dict[str, Any], process: GuestProcess) -> int:
     wanted = RemoveTaskInput.model_validate(stage_input)
-    with guest.machine.lock:
-        removed = remove_task(guest.machine.disk, rf"\winvhd-{wanted.run_id}")
-    known = guest.tasks.remove(wanted.run_id)
-    guest.save()
-    return _result(process, StageResult(changed=removed or known))
+    changed, goes_on = guest.tasks.remove(wanted.run_id)
+    if not goes_on:
+        with guest.machine.lock:
+            changed = remove_task(guest.machine.disk, rf"\winvhd-{wanted.run_id}") or changed
+        guest.save()
+    return _result(process, StageResult(changed=changed))
 
 
 def _restart(guest: RunningGuest, stage_input: dict[str, Any], process: GuestProcess) -> int:

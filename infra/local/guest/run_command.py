@@ -23,7 +23,6 @@ from infra.local.machine.disk import MachineDisk
 KEPT_BYTES = 4096
 HANDLER_FOLDER = r"C:\Packages\Plugins\Microsoft.CPlat.Core.RunCommandHandlerWindows\2.0.14"
 GUEST_LOG = "Get-GuestLog.ps1"
-LOG_TAIL_BYTES = 1500
 SETUP_LOGS = (r"C:\Windows\System32\Sysprep\Panther\setuperr.log", r"C:\Windows\System32\Sysprep\Panther\setupact.log")
 
 
@@ -32,7 +31,7 @@ def run_command(
     winrm: WinRm,
     number: int,
     script: str,
-    parameters: Mapping[str, str],
+    plain_parameters: Mapping[str, str],
     protected_parameters: Mapping[str, str],
     timeout_s: float,
 ) -> RunCommandOutcome:
@@ -40,10 +39,12 @@ def run_command(
     refusals = {name: guest.gate.refusal(name, script, "") for name in (ENABLE_REMOTING.script, GUEST_LOG)}
 
     def main(process: GuestProcess) -> int:
+        # PowerShell's parameter names have no case.
+        parameters = {name.lower(): value for name, value in plain_parameters.items()}
         if not refusals[ENABLE_REMOTING.script]:
-            return _first_contact(guest, winrm, {**parameters, **protected_parameters}, process)
+            return _first_contact(guest, winrm, {**parameters, **{name.lower(): value for name, value in protected_parameters.items()}}, process)
         if not refusals[GUEST_LOG]:
-            return _guest_log(guest.machine.disk, process)
+            return _guest_log(guest.machine.disk, int(parameters.get("maximumbytes", str(KEPT_BYTES))), process)
         process.write_error(refusals[ENABLE_REMOTING.script])
         return 1
 
@@ -94,10 +95,11 @@ def _first_contact(guest: RunningGuest, winrm: WinRm, given: dict[str, str], pro
     return 0
 
 
-def _guest_log(disk: MachineDisk, process: GuestProcess) -> int:
+def _guest_log(disk: MachineDisk, limit_bytes: int, process: GuestProcess) -> int:
+    share = (limit_bytes - 200) // len(SETUP_LOGS)
     for name in SETUP_LOGS:
         file = disk.path(name)
         if file.is_file():
             process.write_line(f"==> {name}")
-            process.write_line(file.read_bytes()[-LOG_TAIL_BYTES:].decode("utf-8", "replace"))
+            process.write_line(file.read_bytes()[-share:].decode("utf-8", "replace"))
     return 0

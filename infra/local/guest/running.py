@@ -180,7 +180,7 @@ class RunningGuest:
             process.write_line(line)
             # The last contact removes its own folder: how it ended must be known before, while it waits for somebody to read it.
             if run_id is not None and name == GENERALIZE.script and _is_result(line):
-                self.tasks.write_exit(run_id, 0)
+                self.tasks.wait_for_reader(run_id)
 
         context = ScriptContext(
             machine=self.machine,
@@ -197,14 +197,14 @@ class RunningGuest:
         self.save()
         return exit_code
 
-    def start_task(self, run_id: str, name: str, stdin: bytes) -> bool:
+    def start_task(self, run_id: str, name: str, stdin: bytes, timeout_s: float) -> bool:
         """Start a script as SYSTEM, outside of every shell; False when the run_id was started before."""
 
         def main(process: GuestProcess) -> int:
             data = process.read_stdin()
             return KILLED if data is None else self.run_script(name, data, process, elevated=True, run_id=run_id)
 
-        return self.tasks.start(run_id, lambda process: self.guarded(main, process), stdin)
+        return self.tasks.start(run_id, lambda process: self.guarded(main, process), stdin, timeout_s)
 
     def save(self) -> None:
         """Write the registry to the disk's folder, as long as this boot lasts."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +16,11 @@ from infra.local.guest.process import GuestProcess, StreamName
 from infra.local.machine.disk import MachineDisk
 
 STDERR_TAIL_CHARACTERS = 4096
+TIMED_OUT_EXIT = 124
+END_WAIT_S = 5.0
+"""Remove-StageTask.ps1 waits that long for a task that has left its exit code but runs on for a moment."""
+KINDS = ("out", "err", "exit", "read", "wait", "claim")
+"""Suffixes of a run's files; claim: it was started, wait: it waits for somebody to read its result, read: somebody did."""
 
 Main = Callable[[GuestProcess], int]
 
@@ -36,6 +42,12 @@ class _TaskProcess(GuestProcess):
             self._files[stream].write(data)
             self._files[stream].flush()
         self._notify()
+
+    def time_out(self, timeout_s: float) -> None:
+        """End it as Invoke-StageTask.ps1 ends a script whose time is up: an error line and exit code 124."""
+        line = {"event": "error", "code": "timeout", "message": f"the script did not end within {timeout_s:g} s"}
+        self.write("stdout", f"\n{json.dumps(line)}\n".encode())
+        self.kill(TIMED_OUT_EXIT)
 
     def cut(self) -> None:
         """Power is gone: stop without a trace of how it ended, as a reboot leaves it."""
@@ -68,13 +80,13 @@ class TaskRuns:
     def _file(self, run_id: str, suffix: str) -> Path:
         return self._disk.path(rf"{RUNS_FOLDER}\{run_id}.{suffix}")
 
-    def start(self, run_id: str, main: Main, stdin: bytes) -> bool:
+    def start(self, run_id: str, main: Main, stdin: bytes, timeout_s: float) -> bool:
         """Start a run; False when this run_id was started before, in this boot or in an earlier one."""
         with self._lock:
-            out = self._file(run_id, "out")
-            if out.exists():
+            if self._file(run_id, "claim").exists():
                 return False
-            out.parent.mkdir(parents=True, exist_ok=True)
+            self._disk.write(rf"{RUNS_FOLDER}\{run_id}.claim", b"")
+            out = self._file(run_id, "out")
             process = _TaskProcess(
                 main,
                 f"task {run_id}",
@@ -85,13 +97,23 @@ class TaskRuns:
             self._running[run_id] = process
         process.feed(stdin, end=True)
         process.start()
+        timer = threading.Timer(timeout_s, process.time_out, (timeout_s,))
+        timer.name, timer.daemon = f"task {run_id} time limit", True
+        timer.start()
+        process.subscribe(lambda: timer.cancel() if process.exit_code is not None else None)
+        if process.exit_code is not None:
+            timer.cancel()
         return True
 
     def write_exit(self, run_id: str, exit_code: int) -> None:
-        """Leave how a run ended, unless the folder is gone."""
-        # The last contact removes the folder under the run that does it.
-        if self._disk.path(RUNS_FOLDER).is_dir():
+        """Leave how a run ended, unless it did so itself or the folder is gone: the last contact removes it under its own run."""
+        if self._disk.path(RUNS_FOLDER).is_dir() and not self._file(run_id, "exit").exists():
             self._disk.write(rf"{RUNS_FOLDER}\{run_id}.exit", str(exit_code).encode("ascii"))
+
+    def wait_for_reader(self, run_id: str) -> None:
+        """What the last contact leaves with its result: that it waits for somebody to read it, and that all went well."""
+        self._disk.write(rf"{RUNS_FOLDER}\{run_id}.wait", b"wait")
+        self.write_exit(run_id, 0)
 
     def read(self, wanted: ReadOutputInput, stop_event: threading.Event) -> ReadOutputResult:
         """Output from an offset on; waits up to wait_s for something new or for the end."""
@@ -137,19 +159,21 @@ class TaskRuns:
         file = self._file(run_id, "err")
         return file.read_text("utf-8", errors="replace")[-STDERR_TAIL_CHARACTERS:] if file.is_file() else ""
 
-    def remove(self, run_id: str) -> bool:
-        """Forget an ended run and its files; a run that goes on is told that its result was read. False when there is no such run."""
-        if not self._file(run_id, "out").exists():
-            return False
+    def remove(self, run_id: str) -> tuple[bool, bool]:
+        """(whether something changed, whether the run goes on): a run that goes on is told that its result was read, others are forgotten."""
         with self._lock:
             process = self._running.get(run_id)
-            if process is not None and process.exit_code is None:
-                self._disk.write(rf"{RUNS_FOLDER}\{run_id}.read", b"")
-                return True
+        if process is not None and not self._file(run_id, "wait").exists():
+            process.join(END_WAIT_S)
+        if process is not None and process.exit_code is None:
+            self._disk.write(rf"{RUNS_FOLDER}\{run_id}.read", b"read")
+            return True, True
+        with self._lock:
             self._running.pop(run_id, None)
-            for suffix in ("out", "err", "exit", "read"):
-                self._file(run_id, suffix).unlink(missing_ok=True)
-        return True
+            files = [file for kind in KINDS if (file := self._file(run_id, kind)).exists()]
+            for file in files:
+                file.unlink()
+        return bool(files), False
 
     def stop(self, timeout_s: float) -> None:
         """Power goes: every run ends without leaving how it ended."""

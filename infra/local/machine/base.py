@@ -62,8 +62,8 @@ def create_base_disk(folder: Path, base: BaseImageReference, size_gib: int) -> M
     disk = MachineDisk(folder)
     disk.generation, disk.size_gib, disk.partition_gib = base.generation, size_gib, image_gib
     made = _image_date(parsed[3])
-    for folder in _FOLDERS:
-        disk.path(folder).mkdir(parents=True, exist_ok=True)
+    for path in _FOLDERS:
+        disk.path(path).mkdir(parents=True, exist_ok=True)
     for path, content in _FILES.items():
         disk.write(path, content)
     _write_version(disk, product, ubr)

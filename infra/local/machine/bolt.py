@@ -69,7 +69,7 @@ class _Writer:
     def bucket(self, tree: Tree) -> int:
         """Write a bucket as pages of its own; its root page."""
         items = [(key, *self._value(value)) for key, value in sorted(tree.items())]
-        level = [(group[0][0], self.store(_LEAF, len(group), _leaf(group))) for group in _groups(items)]
+        level = [(group[0][0] if group else b"", self.store(_LEAF, len(group), _leaf(group))) for group in _groups(items)]
         while len(level) > 1:
             level = [
                 (part[0][0], self.store(_BRANCH, len(part), _branch(part)))
@@ -150,7 +150,8 @@ def read_database(raw: bytes) -> dict[bytes, bytes | Tree]:
 
 
 def _read_pages(raw: bytes, page: int, *, depth: int) -> dict[bytes, bytes | Tree]:
-    return _read_page(raw, raw[page * PAGE_SIZE :], depth=depth)
+    overflow = _PAGE_HEADER.unpack_from(raw, page * PAGE_SIZE)[3]
+    return _read_page(raw, raw[page * PAGE_SIZE : (page + 1 + overflow) * PAGE_SIZE], depth=depth)
 
 
 def _read_page(raw: bytes, page: bytes, *, depth: int) -> dict[bytes, bytes | Tree]:

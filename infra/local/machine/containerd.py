@@ -26,6 +26,9 @@ NAMESPACE = "k8s.io"
 MANAGED_LABEL = ("io.cri-containerd.image", "managed")
 _VERSION = re.compile(rb"github\.com/containerd/containerd(?:/v2)?/version\.Version=(\S+?)[\s\"]")
 
+ARCHIVE_MARK = rf"{FOLDER}\archive.sha256"
+"""Hash of the archive that is installed."""
+
 CONFIG_TEXT = r"""version = 2
 root = "C:\\ProgramData\\containerd\\root"
 state = "C:\\ProgramData\\containerd\\state"
@@ -35,7 +38,6 @@ state = "C:\\ProgramData\\containerd\\state"
 
 [plugins]
   [plugins."io.containerd.grpc.v1.cri"]
-    sandbox_image = "mcr.microsoft.com/oss/v2/kubernetes/pause:3.10.2"
     [plugins."io.containerd.grpc.v1.cri".containerd]
       snapshotter = "windows"
       discard_unpacked_layers = true

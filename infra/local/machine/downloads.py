@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 import httpx
@@ -23,18 +24,26 @@ Outcome = TypeVar("Outcome")
 
 
 def in_parallel(work: Callable[[Item], Outcome], items: Sequence[Item], parallel: int) -> list[Outcome]:
-    """work(item) for all items, in their order; the first failure stops what has not begun and is raised."""
-    if not items:
-        return []
+    """work(item) for all items, in their order; after the first failure nothing new begins, and it is raised."""
+    failed = threading.Event()
+
+    def guarded(item: Item) -> Outcome:
+        if failed.is_set():
+            raise CancelledError
+        try:
+            return work(item)
+        except BaseException:
+            failed.set()
+            raise
+
     with ThreadPoolExecutor(max_workers=max(parallel, 1), thread_name_prefix="guest-download") as pool:
-        futures = [pool.submit(work, item) for item in items]
-        done, waiting = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in waiting:
-            future.cancel()
-        failures = [error for future in done if (error := future.exception()) is not None]
-        if failures:
-            raise failures[0]
-        return [future.result() for future in futures]
+        futures = [pool.submit(guarded, item) for item in items]
+        wait(futures)
+    errors = [error for future in futures if (error := future.exception()) is not None]
+    for error in errors:
+        if not isinstance(error, CancelledError):
+            raise error
+    return [future.result() for future in futures]
 
 
 def with_attempts(run: StageRun, attempts: int, action: Callable[[], Outcome]) -> tuple[Outcome, int]:
@@ -74,8 +83,9 @@ def save_files(run: StageRun, files: Sequence[SourceFile], parallel: int, attemp
     done: list[int] = []
 
     def save(client: httpx.Client, file: SourceFile) -> int:
+        # Room first: a full disk must stop the stage before anything travels.
+        run.reserve(file.size_bytes)
         content, _ = with_attempts(run, attempts, lambda: download(run, client, file))
-        run.reserve(len(content))
         # The temporary name is replaced by the final one in MachineDisk.write.
         run.disk.write(file.path, content)
         done.append(len(content))

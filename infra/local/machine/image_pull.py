@@ -67,15 +67,17 @@ class ImagePuller:
     def pull_all(self, images: Sequence[ImageToPull], parallel: int, attempts: int) -> tuple[tuple[PulledImage, ...], bool]:
         """(outcomes in order, True when anything changed); StageFailureError when one image can not be pulled."""
         done: list[str] = []
+        before = {image.name: image for image in containerd.images(self._run.disk)}
 
         def pull(image: ImageToPull) -> _Pulled:
+            if image.reference in before and before[image.reference].digest == image.digest:
+                return _Pulled((), PulledImage(reference=image.reference, digest=image.digest, attempts=0))
             names, tries = with_attempts(self._run, attempts, lambda: self._pull(image))
             done.append(image.reference)
             self._run.progress(f"{image.reference}", len(done), len(images))
             return _Pulled(names, PulledImage(reference=image.reference, digest=image.digest, attempts=tries))
 
         pulled = in_parallel(pull, images, parallel)
-        before = {image.name: image for image in containerd.images(self._run.disk)}
         after = before | {name.name: name for one in pulled for name in one.names}
         changed = after != before
         if changed:
@@ -92,9 +94,7 @@ class ImagePuller:
             descriptor = containerd.host_manifest(document, self._run.machine.build)
             if descriptor is None:
                 build = self._run.machine.build
-                raise StageFailureError(
-                    "image-pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest"
-                )
+                raise StageFailureError("pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
             manifest = json.loads(self._blob(reference, "manifests", descriptor))
         for part in (manifest["config"], *manifest["layers"]):
             self._run.check_stopped()
@@ -109,7 +109,7 @@ class ImagePuller:
         content = self._get(reference.url("manifests", tag), image.reference)
         actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
         if actual != image.digest:
-            raise StageFailureError("hash-mismatch", f"{image.reference}: expected {image.digest}, the registry has {actual}")
+            raise StageFailureError("digest-mismatch", f"{image.reference}: expected {image.digest}, the registry has {actual}")
         return content
 
     def _blob(self, reference: _Reference, kind: str, descriptor: dict[str, Any]) -> bytes:
@@ -139,5 +139,5 @@ class ImagePuller:
             return self._run.fetch(self._client, url, {"Accept": _ACCEPT}).content
         except StageFailureError as error:
             if error.code == "download-refused":
-                raise StageFailureError("image-pull-failed", f"{what}: {error}") from error
+                raise StageFailureError("pull-failed", f"{what}: {error}") from error
             raise

@@ -30,7 +30,7 @@ class StageFailureError(Exception):
         super().__init__(message)
 
 
-class StageStopped(Exception):  # noqa: N818 - not an error: the process was killed
+class StageStopped(Exception):
     """The process was killed; it ends without a result."""
 
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
 from azure.core.credentials import AccessToken
 from azure.core.pipeline.policies import SansIOHTTPPolicy
 from azure.mgmt.compute import ComputeManagementClient
-from azure.mgmt.compute.models import VirtualMachine
 from azure.mgmt.network import NetworkManagementClient
 from azure.mgmt.resource.resources import ResourceManagementClient
 from starlette.applications import Starlette
@@ -29,6 +28,7 @@ from infra.local.arm.page_blobs import PageBlobs
 from infra.local.azurite import Azurite
 from infra.local.faults import FaultPlan, Faults
 from infra.local.latency import LatencyProfile
+from infra.local.loopback import open_listener
 from infra.local.state import ResourceStore
 from tests.contract.arm.memory_machines import MemoryDiskStore, MemoryGuestHost
 
@@ -60,21 +60,22 @@ class StandIn:
     disks: MemoryDiskStore
     guests: MemoryGuestHost
     azurite: Azurite
-    compute: ComputeManagementClient = field(init=False)
-    network: NetworkManagementClient = field(init=False)
-    resources: ResourceManagementClient = field(init=False)
+    # Any on purpose: the tests send documents as dicts, which the clients take although their overloads do not say so.
+    compute: Any = field(init=False)
+    network: Any = field(init=False)
+    resources: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        policy: SansIOHTTPPolicy[object, object] = SansIOHTTPPolicy()
-        options = {"base_url": self.url, "authentication_policy": policy, "polling_interval": 0.02}
+        policy: SansIOHTTPPolicy[Any, Any] = SansIOHTTPPolicy()
+        options: dict[str, Any] = {"base_url": self.url, "authentication_policy": policy, "polling_interval": 0.02}
         credential = NoCredential()
         self.compute = ComputeManagementClient(credential, SUBSCRIPTION, **options)
         self.network = NetworkManagementClient(credential, SUBSCRIPTION, **options)
         self.resources = ResourceManagementClient(credential, SUBSCRIPTION, **options)
 
-    def strict_compute(self) -> ComputeManagementClient:
+    def strict_compute(self) -> Any:
         """A client that shows each refusal instead of trying again."""
-        policy: SansIOHTTPPolicy[object, object] = SansIOHTTPPolicy()
+        policy: SansIOHTTPPolicy[Any, Any] = SansIOHTTPPolicy()
         return ComputeManagementClient(
             NoCredential(), SUBSCRIPTION, base_url=self.url, authentication_policy=policy, polling_interval=0.02, retry_total=0
         )
@@ -92,7 +93,7 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 
 
 @pytest.fixture(scope="session")
-def stand_in(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+def running_stand_in(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
     state: Path = tmp_path_factory.mktemp("arm")
     faults, latency = Faults(), LatencyProfile()
     disks, guests = MemoryDiskStore(), MemoryGuestHost()
@@ -112,7 +113,7 @@ def stand_in(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iter
         provisioning_timeout_s=0.3,
     )
     app = Starlette(routes=[*Control(cloud).routes(), Route("/{path:path}", ArmEndpoint(cloud).answer, methods=METHODS)])
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with open_listener() as listener:
         server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none", timeout_graceful_shutdown=2))
         thread = threading.Thread(target=server.run, args=([listener],))
         thread.start()
@@ -127,13 +128,13 @@ def stand_in(azurite: Azurite, tmp_path_factory: pytest.TempPathFactory) -> Iter
     cloud.store.close()
 
 
-@pytest.fixture(autouse=True)
-def quiet(stand_in: StandIn) -> Iterator[None]:
-    """No fault outlives its test."""
-    yield
-    stand_in.cloud.faults.replace(FaultPlan())
-    stand_in.guests.never_ready = False
-    stand_in.guests.unblock.clear()
+@pytest.fixture
+def stand_in(running_stand_in: StandIn) -> Iterator[StandIn]:
+    """The one stand-in of this run, without what an earlier test made go wrong."""
+    yield running_stand_in
+    running_stand_in.cloud.faults.replace(FaultPlan())
+    running_stand_in.guests.never_ready = False
+    running_stand_in.guests.unblock.clear()
 
 
 @pytest.fixture
@@ -154,7 +155,7 @@ class Workshop:
     def nic(self, name: str = "nic", *, location: str = REGION, nsg: bool = False) -> str:
         """Id of a network interface with a public address in a new network."""
         network = self.stand_in.network
-        subnet: dict[str, object] = {"name": "default", "properties": {"addressPrefix": "10.0.0.0/24"}}
+        subnet: dict[str, Any] = {"name": "default", "properties": {"addressPrefix": "10.0.0.0/24"}}
         vnet = network.virtual_networks.begin_create_or_update(
             self.group,
             f"{name}-vnet",
@@ -165,7 +166,7 @@ class Workshop:
             f"{name}-ip",
             {"location": location, "sku": {"name": "Standard"}, "properties": {"publicIPAllocationMethod": "Static"}},
         ).result()
-        properties: dict[str, object] = {
+        properties: dict[str, Any] = {
             "ipConfigurations": [
                 {"name": "main", "properties": {"subnet": {"id": vnet.subnets[0].id}, "publicIPAddress": {"id": address.id}}}
             ]
@@ -178,9 +179,9 @@ class Workshop:
         assert isinstance(made_nic.id, str)
         return made_nic.id
 
-    def vm_body(self, nic_id: str, **changes: object) -> dict[str, object]:
+    def vm_body(self, nic_id: str, **changes: object) -> dict[str, Any]:
         """A VM from the marketplace; `changes` replace single properties, None removes one."""
-        properties: dict[str, object] = {
+        properties: dict[str, Any] = {
             "hardwareProfile": {"vmSize": "Standard_D4s_v5"},
             "storageProfile": {
                 "imageReference": dict(IMAGE_2022),
@@ -192,12 +193,12 @@ class Workshop:
         properties |= changes
         return {"location": REGION, "properties": {name: value for name, value in properties.items() if value is not None}}
 
-    def vm(self, name: str = "vm", **changes: object) -> VirtualMachine:
+    def vm(self, name: str = "vm", **changes: object) -> Any:
         """A running VM."""
         body = self.vm_body(self.nic(f"{name}-nic"), **changes)
         return self.stand_in.compute.virtual_machines.begin_create_or_update(self.group, name, body).result()
 
-    def disk_id(self, vm: VirtualMachine) -> str:
+    def disk_id(self, vm: Any) -> str:
         """Id of a VM's OS disk."""
         disk_id = vm.storage_profile.os_disk.managed_disk.id
         assert isinstance(disk_id, str)

@@ -1,10 +1,16 @@
-"""Azurite for the tests of the blob half, and a session with it."""
+"""Azurite alone for the tests of the blob half, the whole stand-in for the rest, and sessions with both."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import subprocess
+import sys
+import time
+import urllib.request
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,6 +52,47 @@ def blob_profile(azurite: Azurite) -> CloudProfile:
 @pytest.fixture
 def cloud(blob_profile: CloudProfile) -> Iterator[Cloud]:
     with open_cloud(blob_profile) as cloud:
+        yield cloud
+
+
+@dataclass
+class StandIn:
+    """The stand-in cloud as its own process, as a user runs it."""
+
+    profile: CloudProfile
+
+    def strike(self, *rules: dict[str, object]) -> None:
+        """Put these faults in force, instead of those before."""
+        body = json.dumps({"rules": rules}).encode()
+        request = urllib.request.Request(f"{self.profile.arm_endpoint}/_standin/faults", data=body, method="PUT")
+        with urllib.request.urlopen(request) as answer:
+            answer.read()
+
+
+@pytest.fixture(scope="package")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StandIn]:
+    state = tmp_path_factory.mktemp("stand-in")
+    log = state / "serve.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen([sys.executable, "-m", "infra.local", "serve", "--state", str(state)], stdout=output, stderr=output)
+    try:
+        announcement = state / "standin.json"
+        ends_at = time.monotonic() + 60
+        while not announcement.exists():
+            assert server.poll() is None and time.monotonic() < ends_at, log.read_text()
+            time.sleep(0.05)
+        profile = CloudProfile.model_validate(json.loads(announcement.read_text())["profile"])
+        # The azure profile, with nothing but endpoints and credential replaced.
+        yield StandIn(profile.model_copy(update={"name": "azure", "poll_interval_s": 0.05}))
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+@pytest.fixture
+def arm(stand_in: StandIn) -> Iterator[Cloud]:
+    stand_in.strike()
+    with open_cloud(stand_in.profile) as cloud:
         yield cloud
 
 

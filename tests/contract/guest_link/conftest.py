@@ -23,6 +23,7 @@ HURRIED = LinkLimits(
     ready_pause_s=0.05,
     poll_s=0.5,
     poll_pause_s=0.05,
+    task_grace_s=0.2,
 )
 
 MakeLink = Callable[..., GuestLink]

@@ -7,6 +7,7 @@ import base64
 import datetime
 import ipaddress
 import json
+import socket
 import ssl
 import tempfile
 import threading
@@ -137,15 +138,20 @@ class ScriptedGuest:
         self.unstable_looks = 0
         self.restart_deaf = 0
         self.restart_s = 0.05
+        self.half_starts = 0
+        """So many starts get no further than to make the task, which then waits in vain for its input."""
         self.read_files: list[str] = []
         self.identity = identity()
         self._runs: dict[str, _Run] = {}
         self._changed = threading.Condition()
+        self._is_up = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._processes: list[GuestProcess] = []
         self._restarts: list[threading.Thread] = []
-        self.port = 0
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
 
     def __enter__(self) -> ScriptedGuest:
         self._thread.start()
@@ -176,6 +182,7 @@ class ScriptedGuest:
 
     def up(self) -> None:
         """Open the listener, on the same port as before."""
+        self._is_up = True
         self._service = _FaultyService(ShellTable(self), computer_name="GUEST", product_version="10.0.20348", max_envelope_kb=500)
         self._service.faults, self._service.requests = self.faults, self.requests
         scheme = BasicAuthentication(lambda user, password: (user, password) == (ACCOUNT, PASSWORD), "GUEST")
@@ -186,13 +193,12 @@ class ScriptedGuest:
             chain.write_text(self.identity.certificate + self.identity.key)
             context.load_cert_chain(chain)
         self._call(self._listener.open(self.port, context))
-        server = self._listener._server
-        assert server is not None
-        self.port = server.sockets[0].getsockname()[1]
 
     def down(self) -> None:
         """Close the listener: every shell dies, and so does every task whose run has not ended."""
-        self._call(self._listener.close())
+        if self._is_up:
+            self._is_up = False
+            self._call(self._listener.close())
 
     def reboot(self) -> None:
         """Down, forget what runs, up with a new boot time."""
@@ -237,6 +243,11 @@ class ScriptedGuest:
     def _start_task(self, process: GuestProcess, stage_input: dict[str, Any]) -> int:
         wanted = StartTaskInput.model_validate(stage_input)
         started = wanted.run_id not in self._runs
+        if started and self.half_starts > 0:
+            self.half_starts -= 1
+            self._runs[wanted.run_id] = _Run(error=bytearray(b"the pipe was closed"), exit_code=1)
+            process.stop_event.wait(10)
+            return 1
         if started:
             run = self._runs[wanted.run_id] = _Run()
             self.starts.append(f"{wanted.script} (SYSTEM)")

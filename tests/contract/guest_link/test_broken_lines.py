@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import pytest
 
+from images.errors import StageError
 from images.stages.contract import NoInput
 from images.stages.finish import CLEAR_LEFTOVERS, TEST_FREE_SPACE, FreeSpaceResult
 from infra.guest.faults import GuestSilentError
@@ -110,6 +111,26 @@ def test_guest_that_restarts_by_itself_in_mid_stage_gets_the_elevated_stage_agai
     result = link.run_stage(CLEAR_LEFTOVERS, NoInput(), run_id="a", on_progress=lambda progress: messages.append(progress.message))
     assert result.changed
     assert messages == ["before the restart", "half"]
+
+
+def test_task_whose_start_broke_off_before_it_got_its_input_is_started_under_a_new_name(guest: ScriptedGuest, link: GuestLink) -> None:
+    link.upload_scripts()
+    guest.scripts[CLEAR_LEFTOVERS.script] = clear_leftovers
+    guest.half_starts = 1
+    guest.faults.append(Fault("Receive", "before"))
+    assert link.run_stage(CLEAR_LEFTOVERS, NoInput(), run_id="a").changed
+    assert guest.starts.count("Clear-BuildLeftover.ps1 (SYSTEM)") == 1
+    assert guest.read_files == ["a", "a-2"]
+
+
+def test_task_that_is_lost_again_and_again_is_given_up(guest: ScriptedGuest, make_link: MakeLink) -> None:
+    link = make_link(task_starts=2)
+    link.upload_scripts()
+    guest.half_starts = 2
+    guest.faults.extend(Fault("Receive", "before", skip=skip) for skip in (0, 3))
+    with pytest.raises(StageError, match="lost the run 2 times") as caught:
+        link.run_stage(CLEAR_LEFTOVERS, NoInput(), run_id="a")
+    assert caught.value.stderr_tail == "the pipe was closed"
 
 
 def test_guest_that_never_answers_again_is_named_with_the_time_waited(guest: ScriptedGuest, make_link: MakeLink) -> None:

@@ -23,6 +23,7 @@ from infra.guest.package import build_package
 from infra.local.contracts import BaseImageReference, MachineSpec, OsProfile, Outside, RunCommandOutcome
 from infra.local.faults import Fault, FaultPlan, FaultRule, Faults
 from infra.local.guest.host import WsmanGuestHost
+from infra.local.guest.remoting import winrm_start
 from infra.local.latency import LatencyProfile
 from infra.local.machine.base import create_base_disk
 from infra.local.machine.disk import MachineDisk
@@ -127,7 +128,8 @@ def test_connections_dropped_in_mid_stage_lose_nothing(build: BuildGuest, link: 
     link.upload_scripts()
     build.fail("guest.winrm-drop", "dropped", times=2, skip=skip)
     assert link.run_stage(INSTALL_FEATURE, FeatureInput(features=("Containers",)), run_id="f").changed
-    assert link.run_stage(SET_WINRM_START, WinRmStartModeInput(mode="delayed-auto"), run_id="w").changed
+    link.run_stage(SET_WINRM_START, WinRmStartModeInput(mode="delayed-auto"), run_id="w")
+    assert winrm_start(MachineDisk.open(build.disk_folder)).delayed
 
 
 def test_winrm_service_that_restarts_is_survived(build: BuildGuest, link: GuestLink) -> None:

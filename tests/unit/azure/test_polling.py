@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
+from azure.mgmt.compute.models import GrantAccessData
 
 from images.errors import AllocationError, CloudError
-from infra.azure.polling import BoundedPolling
 from infra.azure.session import Cloud
 from tests.unit.azure.conftest import Script
 
@@ -98,12 +96,9 @@ def test_result_of_an_action_is_fetched_from_its_location(cloud: Cloud, script: 
     script.answer(202, None, Azure_AsyncOperation=f"{script.url}/operations/1", Location=f"{script.url}/results/1")
     script.answer(200, {"status": "Succeeded"})
     script.answer(200, {"accessSAS": "https://x/?sig=1"})
-    granted: Callable[[BoundedPolling], object] = lambda polling: cloud.compute.disks.begin_grant_access(  # noqa: E731
-        "g",
-        "disk",
-        {"access": "Read", "durationInSeconds": 60},  # type: ignore[arg-type]
-        polling=polling,
+    grant = GrantAccessData(access="Read", duration_in_seconds=60)
+    result = cloud.wait.finish(
+        "get access", lambda polling: cloud.compute.disks.begin_grant_access("g", "disk", grant, polling=polling), deadline_s=5
     )
-    result = cloud.wait.finish("get access", granted, deadline_s=5)  # type: ignore[arg-type,var-annotated]
     assert result.access_sas == "https://x/?sig=1"
     assert [path.split("?")[0] for _, _, path in script.requests[1:]] == ["/operations/1", "/results/1"]

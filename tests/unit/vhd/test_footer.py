@@ -26,7 +26,7 @@ def test_same_arguments_make_the_same_footer() -> None:
 
 @pytest.mark.parametrize(
     ("size_bytes", "geometry"),
-    [(128 * MIB, Geometry(963, 8, 34 // 2)), (30 * 2**30, Geometry(62415, 16, 63)), (127 * 2**30, Geometry(65278, 16, 255))],
+    [(128 * MIB, Geometry(963, 16, 17)), (30 * 2**30, Geometry(62415, 16, 63)), (127 * 2**30, Geometry(65278, 16, 255))],
 )
 def test_geometry_follows_the_specification(size_bytes: int, geometry: Geometry) -> None:
     assert geometry_of(size_bytes) == geometry

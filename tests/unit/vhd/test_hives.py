@@ -46,7 +46,9 @@ def test_hive_that_windows_was_still_writing_is_known_as_dirty() -> None:
     content = bytearray(make_hive(RegistryKey("ROOT"), "SYSTEM", NOW))
     with Hive(io.BytesIO(bytes(content)), "SYSTEM") as clean:
         assert not clean.is_dirty
-    content[4] += 1
+    # The first sequence number goes from 1 to 2, and with it the checksum, an exclusive or of all words.
+    content[4] ^= 3
+    content[508] ^= 3
     with Hive(io.BytesIO(bytes(content)), "SYSTEM") as dirty:
         assert dirty.is_dirty
 

@@ -106,12 +106,12 @@ def test_value_changed_with_hivexsh_shows_up(tmp_path: Path, gen1_vhd: Path) -> 
     volume, hive = tmp_path / "volume.ntfs", tmp_path / "SOFTWARE"
     volume.write_bytes(content[1 << 20 : -512])
     hive.write_bytes(subprocess.run(["ntfscat", str(volume), "/Windows/System32/config/SOFTWARE"], check=True, capture_output=True).stdout)
-    script = "cd \\Microsoft\\Windows NT\\CurrentVersion\nsetval 1\nUBR\ndword:9999\ncommit\n"
+    script = "cd \\Policies\\Microsoft\\Windows\\WindowsUpdate\\AU\nsetval 1\nNoAutoUpdate\ndword:0\ncommit\n"
     subprocess.run(["hivexsh", "-w", str(hive)], input=script.encode(), check=True, capture_output=True)
     subprocess.run(["ntfscp", "-f", str(volume), str(hive), "/Windows/System32/config/SOFTWARE"], check=True, capture_output=True)
     changed = tmp_path / "changed.vhd"
     changed.write_bytes(content[: 1 << 20] + volume.read_bytes() + content[-512:])
-    assert inspect_path(changed).inventory.os.ubr == 9999
+    assert [value.value for value in inspect_path(changed).inventory.registry] == [0]
 
 
 def test_same_disk_gives_the_same_bytes(gen2_vhd: Path, inventory: Inventory) -> None:

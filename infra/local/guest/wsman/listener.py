@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import h11
 
@@ -18,6 +20,7 @@ from infra.local.guest.wsman.service import Answer, WinRmService
 LOG = logging.getLogger(__name__)
 
 READ_BYTES = 65536
+BACKLOG = 100
 IDLE_CONNECTION_S = 120.0
 """HTTP.sys closes a connection that is silent for two minutes."""
 HANDSHAKE_S = 15.0
@@ -52,57 +55,73 @@ class WsmanListener:
         self._schemes = schemes
         self._drop = drop
         """Asked for each request: True closes the connection without an answer."""
-        self._server: asyncio.Server | None = None
-        self._context: ssl.SSLContext | None = None
-        self._connections: set[asyncio.Task[None]] = set()
-        self._checks: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._handed_over: set[socket.socket] = set()
+        self._listening: socket.socket | None = None
 
     async def open(self, port: int, context: ssl.SSLContext) -> None:
         """Listen on 127.0.0.1:port; raises OSError when the port is taken."""
-        # asyncio sets TCP_NODELAY on every connection; without it each call would cost a delayed acknowledgement of 40 ms.
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port, limit=READ_BYTES)
-        self._context = context
-        self._checks = asyncio.create_task(self._delete_idle_shells())
+        self._listening = socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
+        self._listening.setblocking(False)
+        # Not asyncio.start_server: closing its server while a connection is being accepted leaks that connection (CPython 3.11).
+        asyncio.get_running_loop().add_reader(self._listening, self._accept, self._listening, context)
+        self._tasks.add(asyncio.create_task(self._delete_idle_shells()))
 
     async def close(self) -> None:
         """Stop listening, cut every connection, delete every shell."""
-        # A connection that was accepted just now finds no context and ends.
-        self._context = None
-        if self._server is not None:
-            self._server.close()
+        if self._listening is not None:
+            asyncio.get_running_loop().remove_reader(self._listening)
+            self._listening.close()
         self._service.shells.delete_all()
-        tasks = [*self._connections, *([self._checks] if self._checks else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._tasks.difference_update(tasks)
+
+    def _accept(self, listening: socket.socket, context: ssl.SSLContext) -> None:
+        try:
+            connection, _ = listening.accept()
+        except OSError as error:
+            LOG.debug("a client went before it was accepted: %s", error)
+            return
+        connection.setblocking(False)
+        task = asyncio.create_task(self._converse(connection, context))
+        self._tasks.add(task)
+        task.add_done_callback(partial(self._ended, connection))
+
+    def _ended(self, connection: socket.socket, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # Only a task that was cancelled before it began still owns its socket; every other one has handed it to its transport.
+        if task.cancelled() and connection not in self._handed_over:
+            connection.close()
+        self._handed_over.discard(connection)
 
     async def _delete_idle_shells(self) -> None:
         while True:
             await asyncio.sleep(IDLE_SHELL_CHECK_S)
             self._service.shells.delete_idle()
 
-    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._context is None:
-            writer.transport.abort()
-            return
-        task = asyncio.create_task(self._converse(reader, writer, self._context))
-        self._connections.add(task)
-
-        def ended(_task: asyncio.Task[None]) -> None:
-            self._connections.discard(task)
-            # A close handshake would wait for a peer that may be gone; this also reaches a task that was cancelled before it began.
-            writer.transport.abort()
-
-        task.add_done_callback(ended)
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, context: ssl.SSLContext) -> None:
+    async def _converse(self, connection: socket.socket, context: ssl.SSLContext) -> None:
+        self._handed_over.add(connection)
+        # Without this each answer would wait for the delayed acknowledgement of the one before it, 40 ms.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        loop, reader = asyncio.get_running_loop(), asyncio.StreamReader(READ_BYTES)
+        protocol = asyncio.StreamReaderProtocol(reader)
         try:
-            # Here rather than in start_server, so that `close` reaches a connection whose handshake is not done.
-            async with asyncio.timeout(HANDSHAKE_S):
-                await writer.start_tls(context)
+            transport, _ = await loop.connect_accepted_socket(lambda: protocol, connection, ssl=context, ssl_handshake_timeout=HANDSHAKE_S)
+        except (OSError, TimeoutError) as error:
+            LOG.debug("no TLS with a client: %s", error)
+            return
+        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+        try:
             await self._serve(reader, writer)
         except (OSError, TimeoutError, h11.RemoteProtocolError) as error:
             LOG.debug("WinRM connection ended: %s", error)
+        finally:
+            # A close handshake would wait for a peer that may be gone.
+            writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = h11.Connection(h11.SERVER)

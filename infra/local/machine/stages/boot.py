@@ -36,7 +36,7 @@ def test_first_boot(run: StageRun, _: NoInput) -> FirstBootResult:
     began = run.machine.boot_time.timestamp()
     for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
         if file.is_file() and file.stat().st_mtime < began:
-            leftovers.append(rf"{GUEST_FOLDER}\{'\\'.join(file.relative_to(folder).parts)}")
+            leftovers.append("\\".join((GUEST_FOLDER, *file.relative_to(folder).parts)))
     vhd_id = disk.path(VHD_ID_FILE)
     return FirstBootResult(
         changed=False,

@@ -14,6 +14,7 @@ from images.stages.content import (
     PullImageResult,
     SaveFileInput,
     SaveFileResult,
+    SourceFile,
 )
 from infra.local.machine import containerd, services
 from infra.local.machine.downloads import save_files
@@ -22,25 +23,47 @@ from infra.local.machine.stage_run import StageFailureError, StageRun
 from infra.local.machine.unpacking import ArchiveError, Unpacked, unpack
 
 _ATTEMPTS = 3
+_ENVIRONMENT = r"HKLM:\SYSTEM\CurrentControlSet\Control\Session Manager\Environment"
+_SYSTEM_PATH = r"%SystemRoot%\system32;%SystemRoot%"
 _SERVICE_COMMAND = rf'"{containerd.PROGRAM}" --run-service --config "{containerd.CONFIG}"'
 
 
 def install_containerd(run: StageRun, wanted: ContainerdInput) -> ContainerdResult:
     """containerd unpacked, configured, and a service that starts with Windows."""
-    downloaded = save_files(run, (wanted.archive,), 1, _ATTEMPTS)
-    members = _unpack(run, wanted.archive.path)
-    changed = downloaded > 0
-    for path, content in members:
-        # The archive's programs are in bin\; the service expects them in the folder itself.
-        changed = _place(run, containerd.FOLDER, path.removeprefix("bin\\"), content) or changed
-    version = containerd.program_version(run.disk)
-    if not version:
-        raise StageFailureError("containerd-failed", f"{wanted.archive.path} holds no containerd.exe that tells its version")
+    mark = run.disk.path(containerd.ARCHIVE_MARK)
+    changed = not mark.is_file() or mark.read_text(encoding="utf-8") != wanted.archive.sha256
+    if changed:
+        _install_program(run, wanted.archive)
     changed = _place(run, containerd.FOLDER, "config.toml", containerd.CONFIG_TEXT.encode()) or changed
     with run.machine.lock:
+        changed = _add_search_path(run, containerd.FOLDER) or changed
         changed = services.set_service(run.disk, "containerd", services.AUTO, image_path=_SERVICE_COMMAND) or changed
         run.disk.path(containerd.ROOT).mkdir(parents=True, exist_ok=True)
+    version = containerd.program_version(run.disk)
+    if not version:
+        raise StageFailureError("command-missing", f"{wanted.archive.path} holds no containerd.exe that tells its version")
+    run.disk.write(containerd.ARCHIVE_MARK, wanted.archive.sha256.encode())
     return ContainerdResult(changed=changed, version=version)
+
+
+def _install_program(run: StageRun, archive: SourceFile) -> None:
+    """Download, verify and unpack; an archive that was not there before does not stay."""
+    downloaded = save_files(run, (archive,), 1, _ATTEMPTS)
+    for path, content in _unpack(run, archive.path):
+        # The archive's programs are in bin\; the service expects them in the folder itself.
+        _place(run, containerd.FOLDER, path.removeprefix("bin\\"), content)
+    if downloaded:
+        run.disk.path(archive.path).unlink()
+
+
+def _add_search_path(run: StageRun, folder: str) -> bool:
+    """Put a folder on the machine's search path; False when it was there."""
+    key = run.disk.make_key(_ENVIRONMENT)
+    folders = str(key.get("Path", _SYSTEM_PATH)).split(";")
+    if folder in folders:
+        return False
+    key.set("Path", ";".join([*folders, folder]), "REG_EXPAND_SZ")
+    return True
 
 
 def import_container_image(run: StageRun, wanted: PullImageInput) -> PullImageResult:
@@ -76,7 +99,7 @@ def install_tool(run: StageRun, wanted: InstallToolInput) -> InstallToolResult:
         for path, content in _unpack(run, tool.archive):
             changed = _place(run, tool.destination, path, content) or changed
             files.append(rf"{tool.destination.rstrip(chr(92))}\{path}")
-    return InstallToolResult(changed=changed, files=tuple(files))
+    return InstallToolResult(changed=changed, files=tuple(sorted(set(files))))
 
 
 def _unpack(run: StageRun, archive_path: str) -> tuple[Unpacked, ...]:

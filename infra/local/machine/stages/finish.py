@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from images.stages.contract import NoInput, StageResult
@@ -65,28 +66,41 @@ def update_defender(run: StageRun, wanted: DefenderInput) -> DefenderResult:
     )
 
 
+@dataclass(frozen=True)
+class _Newest:
+    """What Microsoft's version document names as newest."""
+
+    platform: str
+    signatures: str
+    made: datetime
+
+
+def _newest(document: bytes) -> _Newest:
+    try:
+        root = ET.fromstring(document)  # noqa: S314 - the stand-in's own document
+        signatures = root.find("signatures")
+        date = signatures.get("date", "") if signatures is not None else ""
+        made = datetime.strptime(date, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)
+    except (ET.ParseError, ValueError) as error:
+        raise StageFailureError("download-failed", f"Defender's version document is damaged: {error}") from error
+    return _Newest(root.findtext("platform", ""), root.findtext("signatures", ""), made)
+
+
 def _update(run: StageRun, wanted: DefenderInput) -> None:
     with run.client() as client:
-        raw, _ = with_attempts(run, _ATTEMPTS, lambda: run.fetch(client, INFO_URL).content)
-        try:
-            newest = ET.fromstring(raw)  # noqa: S314 - the stand-in's own document
-        except ET.ParseError as error:
-            raise StageFailureError("download-failed", f"Defender's version document is damaged: {error}") from error
+        newest, _ = with_attempts(run, _ATTEMPTS, lambda: _newest(run.fetch(client, INFO_URL).content))
         with_attempts(run, _ATTEMPTS, lambda: run.fetch(client, DOWNLOAD_URL).content)
-    platform, signatures = newest.findtext("platform", ""), newest.findtext("signatures", "")
-    made = datetime.strptime(newest.find("signatures").get("date", ""), "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC)  # type: ignore[union-attr]
+    defender, channel = "Microsoft Defender Antivirus", "Current Channel (Broad)"
     with run.machine.lock:
         state = defender_state(run.disk)
-        if wanted.update_platform and state and state.platform != platform:
-            set_platform(run.disk, platform)
-            name = (
-                f"Update for Microsoft Defender Antivirus antimalware platform - KB4052623 (Version {platform}) - Current Channel (Broad)"
-            )
-            add_history(run.disk, name, run.now)
-        if wanted.update_signatures and state and state.signatures != signatures:
-            set_signatures(run.disk, signatures, made)
-            name = f"Security Intelligence Update for Microsoft Defender Antivirus - KB2267602 (Version {signatures}) - Current Channel (Broad)"
-            add_history(run.disk, name, run.now)
+        if wanted.update_platform and state and state.platform != newest.platform:
+            set_platform(run.disk, newest.platform)
+            title = f"Update for {defender} antimalware platform - KB4052623 (Version {newest.platform}) - {channel}"
+            add_history(run.disk, title, run.now)
+        if wanted.update_signatures and state and state.signatures != newest.signatures:
+            set_signatures(run.disk, newest.signatures, newest.made)
+            title = f"Security Intelligence Update for {defender} - KB2267602 (Version {newest.signatures}) - {channel}"
+            add_history(run.disk, title, run.now)
 
 
 def clear_build_leftover(run: StageRun, _: NoInput) -> ClearBuildLeftoverResult:

@@ -1,0 +1,177 @@
+"""The main job on the stand-in, from the definition to the last deleted resource."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from flows.build_image import build_image
+from flows.choices import ImageChoice
+from images.errors import BootTestError, ConfigurationError, UnresolvedLockError
+from images.inventory import Inventory
+from images.loading import load_definition
+from infra.azure.blob_storage import BuildBlobs
+from infra.azure.profile import CloudProfile
+from infra.azure.session import Cloud
+from infra.local.disks.store import FolderDiskStore
+from tasks.boot_test import boot_test, judge
+from tasks.build import open_build
+from tests.flows.driving import capture_again, plan_of
+
+DOCUMENTS = {
+    "plan.json",
+    "inventory.json",
+    "release-notes.txt",
+    "release-notes.md",
+    "image-bom.json",
+    "vhd-publishing-info.json",
+    "e2e.xml",
+    "timings.json",
+}
+
+
+@pytest.fixture(scope="session")
+def built_cache() -> dict[str, Any]:
+    """Results of builds that several tests look at."""
+    return {}
+
+
+@pytest.fixture
+def built(profile: CloudProfile, define: Callable[..., str], built_cache: dict[str, Any]) -> dict[str, Any]:
+    """One finished build of the small definition, with a copy."""
+    if "small" not in built_cache:
+        built_cache["small"] = build_image(ImageChoice(define()), "local", "winvhdcopy/images")
+    result: dict[str, Any] = built_cache["small"]
+    return result
+
+
+def test_build_leaves_every_document_in_its_folder_and_in_blob_storage(built: dict[str, Any], cloud: Cloud) -> None:
+    folder = Path(built["folder"])
+    assert {path.name for path in folder.iterdir()} == DOCUMENTS | {"image.vhd"}
+    assert set(BuildBlobs(cloud, built["build_id"]).list()) == DOCUMENTS | {"image.vhd"}
+
+
+def test_build_deletes_every_resource_it_made(built: dict[str, Any], resource_groups: Callable[[], list[str]]) -> None:
+    assert not [name for name in resource_groups() if built["build_id"] in name]
+
+
+def test_inventory_holds_what_the_definition_asks_for(built: dict[str, Any]) -> None:
+    inventory = Inventory.model_validate_json((Path(built["folder"]) / "inventory.json").read_text())
+    assert inventory.os.version == "20348.5499"
+    assert "Containers" in {feature.name for feature in inventory.features}
+    assert {image.name for image in inventory.container_images} >= {"mcr.microsoft.com/oss/v2/kubernetes/pause:3.10.2"}
+    assert r"c:\akse-cache\win-k8s\v1.34.9-1int.zip" in {file.path.lower() for file in inventory.cached_files}
+    assert inventory.vhd_id == built["vhd_id"]
+
+
+def test_checks_of_the_boot_test_are_in_the_junit_file(built: dict[str, Any]) -> None:
+    root = ElementTree.parse(Path(built["folder"]) / "e2e.xml").getroot()
+    assert root.get("failures") == "0"
+    names = {f"{suite.get('name')}: {case.get('name')}" for suite in root for case in suite}
+    assert {"first-boot: no leftovers of the build", "node-bootstrap: the origin's request log agrees"} <= names
+
+
+def test_timings_name_every_stage_with_its_layer(built: dict[str, Any]) -> None:
+    timings = json.loads((Path(built["folder"]) / "timings.json").read_text())
+    layers = {step["layer"] for step in timings["steps"]}
+    assert {"os", "runtime", "images", "artifacts", "finish"} <= layers
+    assert all(step["seconds"] >= 0 and step["outcome"] == "built" for step in timings["steps"])
+    assert timings["winrm"]["round_trips"] > 0
+
+
+def test_copy_has_the_captured_content(built: dict[str, Any], cloud: Cloud) -> None:
+    from infra.azure.page_blob import hash_page_blob
+
+    assert built["copied_to"].endswith(f"/images/{built['build_id']}.vhd")
+    (target,) = cloud.profile.copy_targets
+    with cloud.blobs(target).get_blob_client("images", f"{built['build_id']}.vhd") as blob:
+        assert hash_page_blob(blob).sha256 == built["vhd_sha256"]
+
+
+def test_second_build_gets_the_next_version_and_reuses_the_artifact_cache(
+    built: dict[str, Any], define: Callable[..., str], profile: CloudProfile
+) -> None:
+    again = build_image(ImageChoice(define(e2e_suites=[])), "local", "")
+    assert int(again["image_version"].rpartition(".")[2]) == int(built["image_version"].rpartition(".")[2]) + 1
+    assert again["vhd_id"] != built["vhd_id"]
+
+
+def test_bootstrap_fails_when_one_cached_file_is_taken_away(
+    built: dict[str, Any], define: Callable[..., str], profile: CloudProfile, tmp_path: Path
+) -> None:
+    definition = load_definition(Path(define()))
+    store = FolderDiskStore(tmp_path / "disks")
+    store.import_vhd(Path(built["folder"]) / "image.vhd", "opened", "V1", definition.os_disk_gib)
+    (taken,) = (tmp_path / "disks").rglob("v1.34.9-1int.zip")
+    taken.unlink()
+    store.export_vhd("opened", tmp_path / "robbed.vhd")
+    with open_build(definition.name, "local") as build:
+        lock, plan = plan_of(definition, build)
+        with capture_again(build, tmp_path / "robbed.vhd") as captured:
+            cases = boot_test(build, definition, lock, plan, captured)
+            with pytest.raises(BootTestError, match=r"node-bootstrap: 1\.34\.9 v1\.34\.9-1int\.zip"):
+                judge(build, definition, cases)
+
+
+def test_plain_base_image_bootstraps_by_downloading(define: Callable[..., str], profile: CloudProfile) -> None:
+    result = build_image(ImageChoice(define(name="plain", e2e_suites=["plain-bootstrap"])), "local", "")
+    root = ElementTree.parse(Path(result["folder"]) / "e2e.xml").getroot()
+    (suite,) = [suite for suite in root if suite.get("name") == "plain-bootstrap"]
+    assert suite.get("failures") == "0"
+    assert "the origin's request log agrees" in {case.get("name") for case in suite}
+
+
+def test_generation_2_image_is_built_from_a_generation_2_disk(define: Callable[..., str], profile: CloudProfile) -> None:
+    base = {
+        "publisher": "MicrosoftWindowsServer",
+        "offer": "WindowsServer",
+        "sku": "2025-datacenter-core-smalldisk-g2",
+        "version": "26100.33296.260809",
+        "generation": "V2",
+    }
+    result = build_image(ImageChoice(define(name="second-generation", base=base, container_images=[])), "local", "")
+    inventory = Inventory.model_validate_json((Path(result["folder"]) / "inventory.json").read_text())
+    assert (inventory.os.generation, inventory.os.version) == ("V2", "26100.33296")
+
+
+def test_azure_profile_builds_with_nothing_but_endpoints_and_credential_overridden(
+    define: Callable[..., str], profile: CloudProfile, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from images.lock import LockOrigin
+    from tasks.resolve_lock import lock_path, make_lock, write_lock
+
+    path = tmp_path / "azure.yaml"
+    content = json.loads(profile.model_dump_json()) | {"name": "azure"}
+    for stored, access in ((content["storage"], profile.storage), *zip(content["copy_targets"], profile.copy_targets, strict=True)):
+        assert access.key is not None
+        stored["key"] = access.key.get_secret_value()
+    path.write_text(yaml.safe_dump(content))
+    monkeypatch.setenv("WINVHD_AZURE_PROFILE", str(path))
+    definition = load_definition(Path(define(name="azure-small")))
+    with pytest.raises(UnresolvedLockError, match="has no lock"):
+        build_image(ImageChoice(define(name="azure-small")), "azure", "")
+    committed = lock_path("azure-small", LockOrigin.PUBLIC)
+    try:
+        with open_build(definition.name, "azure") as build:
+            write_lock(make_lock(definition, build.cloud, LockOrigin.STAND_IN), committed)
+            with pytest.raises(UnresolvedLockError, match="stand-in"):
+                build_image(ImageChoice(define(name="azure-small")), "azure", "")
+            write_lock(make_lock(definition, build.cloud, LockOrigin.PUBLIC), committed)
+        result = build_image(ImageChoice(define(name="azure-small")), "azure", "")
+    finally:
+        committed.unlink(missing_ok=True)
+    assert result["checks_passed"] > 0
+
+
+def test_copy_to_an_unknown_account_is_refused_before_anything_is_built(
+    define: Callable[..., str], profile: CloudProfile, resource_groups: Callable[[], list[str]]
+) -> None:
+    with pytest.raises(ConfigurationError, match="nowhere"):
+        build_image(ImageChoice(define()), "local", "nowhere/images")
+    assert resource_groups() == []
