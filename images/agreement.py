@@ -20,19 +20,23 @@ GENERALIZE_CHANGES: Mapping[str, str] = {
     "services[].state": "a disk has no running services",
     "services[WindowsAzureGuestAgent]": "generalize deletes the guest agent; a new VM installs its own",
     "services[RdAgent]": "generalize deletes the guest agent; a new VM installs its own",
+    "scheduled_tasks[\\winvhd-*]": "the build's own tasks are removed with its last contact",
     "security_protocols": "a property of the running .NET runtime",
 }
 """Fields in which a live and an offline inventory may differ, each with the reason."""
 
-_DELETED_SERVICES = frozenset({"windowsazureguestagent", "rdagent"})
+_BUILD_TASKS = "\\winvhd-"
+_DELETED_SERVICES = ("rdagent", "windowsazureguestagent")
 
 
-def _keyed(items: Iterable[Any], *key: str, skip: frozenset[str] = frozenset()) -> dict[str, dict[str, Any]]:
+def _keyed(items: Iterable[Any], *key: str, skip: frozenset[str] = frozenset(), exact: bool = False) -> dict[str, dict[str, Any]]:
+    # Windows' names are the same in any case, those of container images are not (`exact`).
     table: dict[str, dict[str, Any]] = {}
     for item in items:
         content = item.model_dump()
         name = "\\".join(str(content[part]) for part in key)
-        table[name.lower()] = {field: value for field, value in content.items() if field not in skip} | {"_name": name}
+        fields = {field: value for field, value in content.items() if field not in skip and field not in key}
+        table[name if exact else name.lower()] = fields | {"_name": name}
     return table
 
 
@@ -47,8 +51,8 @@ def _compare_tables(
             absent = sides[0] if here is None else sides[1]
             differences.append(f"{what} {(name or {})['_name']}: in the {present}, not in the {absent}")
             continue
-        for field in here.keys() & there.keys() - {"_name"}:
-            if here[field] != there[field]:
+        for field in here:
+            if field != "_name" and here[field] != there[field]:
                 differences.append(
                     f"{what} {here['_name']}: {field} is {here[field]!r} in the {sides[0]}, {there[field]!r} in the {sides[1]}"
                 )
@@ -66,23 +70,26 @@ def compare_live_and_offline(live: Inventory, offline: Inventory) -> tuple[str, 
     for name in sorted(set(live.capabilities) ^ set(offline.capabilities)):
         present, absent = sides if name in live.capabilities else sides[::-1]
         differences.append(f"capability {name}: in the {present}, not in the {absent}")
-    for what, field, key, skip in (
-        ("feature", "features", ("name",), frozenset[str]()),
-        ("QFE", "qfes", ("kb",), frozenset[str]()),
-        ("registry value", "registry", ("path", "name"), frozenset[str]()),
-        ("container image", "container_images", ("name",), frozenset[str]()),
-        ("cached file", "cached_files", ("path",), frozenset[str]()),
-        ("tool", "tools", ("path",), frozenset[str]()),
-        ("scheduled task", "scheduled_tasks", ("path",), frozenset[str]()),
+    for what, field, key in (
+        ("feature", "features", ("name",)),
+        ("QFE", "qfes", ("kb",)),
+        ("registry value", "registry", ("path", "name")),
+        ("container image", "container_images", ("name",)),
+        ("cached file", "cached_files", ("path",)),
+        ("tool", "tools", ("path",)),
+        ("scheduled task", "scheduled_tasks", ("path",)),
     ):
+        exact = field == "container_images"
         differences += _compare_tables(
-            what, _keyed(getattr(live, field), *key, skip=skip), _keyed(getattr(offline, field), *key, skip=skip), sides
+            what, _keyed(getattr(live, field), *key, exact=exact), _keyed(getattr(offline, field), *key, exact=exact), sides
         )
-    services = [_keyed(side.services, "name", skip=frozenset({"state"})) for side in (live, offline)]
-    for table in services:
-        for name in _DELETED_SERVICES:
-            table.pop(name, None)
-    differences += _compare_tables("service", services[0], services[1], sides)
+    running, captured = (_keyed(side.services, "name", skip=frozenset({"state"})) for side in (live, offline))
+    for name in _DELETED_SERVICES:
+        running.pop(name, None)
+        left_over = captured.pop(name, None)
+        if left_over is not None:
+            differences.append(f"service {left_over['_name']}: still on the captured disk, though generalize deletes it")
+    differences += _compare_tables("service", running, captured, sides)
     return tuple(differences)
 
 
@@ -108,6 +115,13 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
     ]
     features = {feature.name.lower() for feature in inventory.features}
     differences += [f"feature {name}: promised, not on the image" for name in definition.features if name.lower() not in features]
+    if definition.container_runtime is not None and inventory.runtime is None:
+        differences.append(f"container runtime {definition.container_runtime.name}: promised, not on the image")
+    differences += [
+        f"excluded UDP port {port}: promised, not on the image"
+        for port in definition.system.excluded_udp_ports
+        if port not in inventory.excluded_udp_ports
+    ]
     installed = {qfe.kb for qfe in inventory.qfes}
     differences += [f"QFE {update.kb}: promised, not on the image" for update in lock.updates if update.kb not in installed]
     values = {(value.path.lower(), value.name.lower()): value.value for value in inventory.registry}

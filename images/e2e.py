@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from xml.etree import ElementTree
 
 from pydantic import Field
 
 from images.frozen import Frozen
+
+# What XML 1.0 can not hold, not even escaped (https://www.w3.org/TR/xml/#charsets): a guest's error text may have it.
+_NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class E2ECase(Frozen):
@@ -33,7 +37,7 @@ class E2EReport(Frozen):
 
 
 def render_junit(report: E2EReport) -> str:
-    """JUnit XML, one testsuite a suite; format: https://github.com/testmoapp/junitxml."""
+    """JUnit XML, one testsuite a suite, control characters shown as U+FFFD; format: https://github.com/testmoapp/junitxml."""
     root = ElementTree.Element(
         "testsuites",
         name=report.image,
@@ -53,9 +57,10 @@ def render_junit(report: E2EReport) -> str:
         )
         for case in cases:
             item = ElementTree.SubElement(
-                element, "testcase", classname=f"{report.image}.{suite}", name=case.name, time=f"{case.seconds:.3f}"
+                element, "testcase", classname=f"{report.image}.{suite}", name=_NOT_XML.sub("\ufffd", case.name), time=f"{case.seconds:.3f}"
             )
             if case.outcome == "failed":
-                ElementTree.SubElement(item, "failure", message=case.message).text = case.message
+                message = _NOT_XML.sub("\ufffd", case.message)
+                ElementTree.SubElement(item, "failure", message=message).text = message
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"

@@ -52,6 +52,9 @@ class BackgroundProcess:
 
 def process_alive(pid: int) -> bool:
     """True when the pid is a process that is not a zombie."""
+    # To kill(2), zero and below are whole groups of processes.
+    if pid <= 0:
+        return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -53,5 +53,6 @@ def build_source() -> BuildSource:
     """Repository, branch and commit of this checkout; empty where git does not tell. Credentials in a remote's URL are dropped."""
     remote = _git("remote", "get-url", "origin")
     scheme, separator, rest = remote.partition("://")
-    repository = f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else remote
+    host, slash, path = rest.partition("/")
+    repository = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}" if separator else remote
     return BuildSource(repository=repository, branch=_git("rev-parse", "--abbrev-ref", "HEAD"), commit=_git("rev-parse", "HEAD"))

@@ -10,6 +10,7 @@ from pydantic import SecretStr
 from infra.azure.run_command import RunCommandResult, run_command
 from infra.azure.vm_request import BuildVm
 from infra.guest.contact import first_contact
+from infra.guest.limits import LinkLimits
 from infra.guest.link import GuestLink
 from tasks.build import Build
 
@@ -26,7 +27,7 @@ def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
 
     with build.timings.step(f"first contact ({vm.role} VM)"):
         endpoint = first_contact(run, address=vm.address, port=port)
-        link = GuestLink(endpoint)
+        link = GuestLink(endpoint, limits=LinkLimits.paced(build.cloud.profile.poll_interval_s))
         link.upload_scripts()
     try:
         yield link

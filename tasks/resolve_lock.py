@@ -55,7 +55,7 @@ def write_lock(lock: ImageLock, path: Path) -> None:
 def _read(path: Path) -> ImageLock | None:
     try:
         return ImageLock.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValidationError, yaml.YAMLError):
+    except (ValidationError, yaml.YAMLError, UnicodeDecodeError):
         return None
 
 

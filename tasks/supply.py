@@ -61,10 +61,16 @@ class ArtifactSupply:
 
     def fill(self, artifacts: Iterable[Artifact], progress: Callable[[str, int, int], None]) -> None:
         """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended."""
-        wanted = list(artifacts)
+        wanted = list({artifact.sha256: artifact for artifact in artifacts}.values())
         self.expect(wanted)
         errors: list[BaseException] = []
-        known = self._cache.known()
+        try:
+            known = self._cache.known()
+        except BaseException as unknown:
+            # Whoever waits for a file must not wait for ever.
+            for artifact in wanted:
+                self._ready[artifact.sha256].set_exception(unknown)
+            raise
         with make_client() as client, ThreadPoolExecutor(PARALLEL, thread_name_prefix="fetch") as pool:
             pending = {pool.submit(self._bring, client, artifact, known): artifact for artifact in wanted}
             for number, (future, artifact) in enumerate(pending.items(), 1):
@@ -96,10 +102,10 @@ class ArtifactSupply:
     def _transfer(self, client: httpx.Client, artifact: Artifact) -> None:
         with streamed(client, self._route(artifact.url)) as response:
             try:
-                self._cache.put_stream(artifact.sha256, response.iter_bytes(), size_bytes=artifact.size_bytes)
+                self._cache.put_stream(artifact.sha256, response.iter_raw(), size_bytes=artifact.size_bytes)
             except ArtifactError as error:
                 # Wrong bytes may be a broken transfer: worth another try, and an error that names the file when it stays wrong.
-                raise FetchFailed(error.what, again=True) from None
+                raise FetchFailed(error.what, again=True, hint=error.hint) from None
 
     def address(self, sha256: str) -> str:
         """A read SAS for a file, once it is in the cache; raises what its fetch raised."""

@@ -8,6 +8,7 @@ from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from tasks.progress import StepEvent
 
@@ -28,7 +29,8 @@ class PlainDisplay:
 
     def __call__(self, event: StepEvent) -> None:
         if event.kind == "end":
-            self._console.print(f"{event.outcome:<6} {event.seconds:6.1f} s  {event.step}", markup=False, highlight=False)
+            line = Text(f"{event.outcome:<6} {event.seconds:6.1f} s  {event.step}")
+            self._console.print(line, soft_wrap=True)
 
 
 class LiveDisplay:
@@ -39,11 +41,12 @@ class LiveDisplay:
         self._running: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            # What a step says about itself is text, not markup: a stray bracket must not end the display.
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
-            TextColumn("[dim]{task.fields[message]}"),
+            TextColumn("{task.fields[message]}", style="dim", markup=False),
             console=console,
             transient=True,
         )
@@ -63,7 +66,8 @@ class LiveDisplay:
                 self._progress.update(self._running[event.step], completed=event.done or 0, total=event.total, message=event.message[:60])
             elif event.kind == "end" and event.step in self._running:
                 self._progress.remove_task(self._running.pop(event.step))
-                self._progress.console.print(f"{_MARKS[event.outcome]} {event.seconds:6.1f} s  {event.step}", highlight=False)
+                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {event.step}", style="default")
+                self._progress.console.print(line)
 
 
 def make_display(console: Console) -> PlainDisplay | LiveDisplay:

@@ -23,7 +23,7 @@ def _terminate(_signum: int, _frame: FrameType | None) -> None:
 @contextmanager
 def reported(console: Console, *, as_json: bool = False) -> Iterator[None]:
     """Turn a BuildError or an interrupt inside the block into its text and exit code; SIGTERM ends a command as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _terminate)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     except BuildError as error:
@@ -35,6 +35,8 @@ def reported(console: Console, *, as_json: bool = False) -> Iterator[None]:
         )
         _show(console, stopped, as_json=as_json)
         raise typer.Exit(stopped.exit_code) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(console: Console, error: BuildError, *, as_json: bool) -> None:

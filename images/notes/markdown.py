@@ -15,7 +15,15 @@ _ENVIRONMENT = Environment(
     keep_trailing_newline=True,
 )
 _ENVIRONMENT.filters["size"] = human_size
-_ENVIRONMENT.filters["cell"] = lambda text: str(text).replace("|", "\\|")
+
+
+def _cell(value: int | str | list[str]) -> str:
+    """A value in a cell of a table, which a bar or a line break would end."""
+    text = " ".join(value) if isinstance(value, list) else str(value)
+    return " ".join(text.replace("|", "\\|").splitlines())
+
+
+_ENVIRONMENT.filters["cell"] = _cell
 
 
 def render_markdown(facts: ReleaseFacts) -> str:

@@ -12,6 +12,8 @@ from images.inventory import CachedFile, ContainerImage, Feature, Inventory, Reg
 from images.notes.facts import ReleaseFacts, human_size
 
 UPDATE_SETTINGS_LINK = "https://docs.microsoft.com/en-us/windows/deployment/update/waas-wu-settings"
+# Get-WindowsFeature cuts what does not fit into its columns.
+_FEATURE_DISPLAY_WIDTH = 55
 _FEATURE_NAME_WIDTH = 23
 
 
@@ -62,12 +64,14 @@ def _features(features: Iterable[Feature]) -> list[str]:
         f"{'------------':<56}{'----':<27}-------------",
     ]
     for feature in features:
-        name = feature.name
-        if len(name) > _FEATURE_NAME_WIDTH:
-            name = name[: _FEATURE_NAME_WIDTH - 3] + "..."
-        display = f"{'    ' * feature.depth}[X] {feature.display_name}"
+        name = _cut(feature.name, _FEATURE_NAME_WIDTH)
+        display = _cut(f"{'    ' * feature.depth}[X] {feature.display_name}", _FEATURE_DISPLAY_WIDTH)
         lines.append(f"{display:<56}{name:<27}{'Installed':>13}")
     return lines
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 3] + "..."
 
 
 def _registry(values: Sequence[RegistryValue]) -> list[str]:

@@ -24,23 +24,37 @@ _TIMEOUT = httpx.Timeout(60.0, connect=20.0)
 
 
 class FetchFailed(Exception):
-    """One try failed; `again` tells whether another may succeed, `retry_after_s` what the server asked for."""
+    """One try failed; `again` tells whether another may succeed, `retry_after_s` what the server asked for, `hint` what helps."""
 
-    def __init__(self, reason: str, *, again: bool, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, *, again: bool, retry_after_s: float | None = None, hint: str = "") -> None:
         self.again = again
         self.retry_after_s = retry_after_s
+        self.hint = hint
         super().__init__(reason)
 
 
 def make_client() -> httpx.Client:
-    """A client for many fetches; thread-safe."""
+    """A client for many fetches; thread-safe. It asks for bodies as they are stored: hashes are those of the stored bytes."""
     limits = httpx.Limits(max_connections=16, max_keepalive_connections=8)
-    return httpx.Client(timeout=_TIMEOUT, limits=limits, follow_redirects=True, headers={"User-Agent": USER_AGENT})
+    headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+    # No proxy of the user's environment leads to this machine itself, where the stand-in's origin is.
+    return httpx.Client(timeout=_TIMEOUT, limits=limits, follow_redirects=True, headers=headers, mounts={"all://127.0.0.1": None})
+
+
+def refused(response: httpx.Response) -> FetchFailed:
+    """The failure that an answer other than 200 is."""
+    return FetchFailed(f"HTTP {response.status_code}", again=response.status_code in _RETRIED, retry_after_s=_retry_after(response))
+
+
+def broken(error: httpx.HTTPError | httpx.InvalidURL) -> FetchFailed:
+    """The failure that a broken exchange is; a malformed or unsupported address stays so."""
+    again = not isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | httpx.TooManyRedirects)
+    return FetchFailed(f"{type(error).__name__}: {error}", again=again)
 
 
 def _retry_after(response: httpx.Response) -> float | None:
     value = response.headers.get("Retry-After", "")
-    if value.isdigit():
+    if value.isdecimal():
         return float(value)
     try:
         return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
@@ -49,7 +63,7 @@ def _retry_after(response: httpx.Response) -> float | None:
 
 
 class _Wait(wait_exponential):
-    """Exponential, but never shorter than the server's Retry-After."""
+    """Exponential, but not shorter than the server's Retry-After, as far as that is a minute or less."""
 
     def __call__(self, retry_state: RetryCallState) -> float:
         wait = super().__call__(retry_state)
@@ -74,12 +88,10 @@ def streamed(client: httpx.Client, address: str, *, headers: dict[str, str] | No
     try:
         with client.stream("GET", address, headers=headers) as response:
             if response.status_code != httpx.codes.OK:
-                raise FetchFailed(
-                    f"HTTP {response.status_code}", again=response.status_code in _RETRIED, retry_after_s=_retry_after(response)
-                )
+                raise refused(response)
             yield response
-    except httpx.HTTPError as error:
-        raise FetchFailed(f"{type(error).__name__}: {error}", again=True) from error
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise broken(error) from error
 
 
 def hash_url(client: httpx.Client, url: str, address: str, *, first_wait_s: float = 1.0) -> LockedFile:
@@ -88,7 +100,7 @@ def hash_url(client: httpx.Client, url: str, address: str, *, first_wait_s: floa
     def once() -> LockedFile:
         digest, size = hashlib.sha256(), 0
         with streamed(client, address) as response:
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():
                 digest.update(chunk)
                 size += len(chunk)
         return LockedFile(url=url, sha256=digest.hexdigest(), size_bytes=size)
@@ -102,17 +114,29 @@ def fetch(once: Callable[[], Result], url: str, *, first_wait_s: float = 1.0) ->
         return retrying(first_wait_s)(once)
     except FetchFailed as error:
         shown = url.partition("?")[0]
-        raise ArtifactError(
-            f"can not fetch {shown}: {error}", hint="check the address, and that this machine reaches it; then run the build again"
-        ) from None
+        hint = error.hint or "check the address, and that this machine reaches it; then run the build again"
+        raise ArtifactError(f"can not fetch {shown}: {error}", hint=hint) from None
 
 
-def content_length(client: httpx.Client, url: str, *, shown: str) -> int:
+def content_length(client: httpx.Client, url: str, *, shown: str, first_wait_s: float = 1.0) -> int:
     """Size in bytes that the server promises for a secret URL; errors name `shown`, never the URL. Raises ArtifactError."""
+
+    def once() -> int:
+        try:
+            response = client.head(url)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            # The library's own text may hold parts of the URL.
+            raise FetchFailed(type(error).__name__, again=broken(error).again) from None
+        if response.status_code != httpx.codes.OK:
+            raise refused(response)
+        length = response.headers.get("Content-Length", "")
+        if not length.isdecimal():
+            raise FetchFailed("no Content-Length", again=False)
+        return int(length)
+
     try:
-        response = client.head(url)
-        return int(response.headers["Content-Length"])
-    except (httpx.HTTPError, KeyError, ValueError):
+        return retrying(first_wait_s)(once)
+    except FetchFailed as error:
         raise ArtifactError(
-            f"the server of {shown} does not tell its size", hint="check the URL in the Secret block, and its expiry"
+            f"the server of {shown} does not tell its size: {error}", hint="check the URL in the Secret block, and its expiry"
         ) from None

@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from pydantic import ValidationError
 
 from images.errors import ArtifactError
 from images.lock import LockedContainerImage, LockedOciArtifact, LockedOciFile
-from infra.fetch.http import FetchFailed, fetch
+from infra.fetch.http import FetchFailed, broken, fetch, refused
 
 _MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -43,10 +45,20 @@ def split_reference(reference: str) -> tuple[str, str, str]:
     return registry, repository, tag
 
 
+def _json_object(response: httpx.Response) -> dict[str, Any]:
+    try:
+        content = json.loads(response.content)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise FetchFailed("the registry's answer is not a JSON object", again=False)
+    return content
+
+
 class Registry:
     """Reads registries through one HTTP client; `route` gives the address to ask for a public URL."""
 
-    def __init__(self, client: httpx.Client, route: Any, *, first_wait_s: float = 1.0) -> None:
+    def __init__(self, client: httpx.Client, route: Callable[[str], str], *, first_wait_s: float = 1.0) -> None:
         self._client = client
         self._route = route
         self._first_wait_s = first_wait_s
@@ -62,10 +74,7 @@ class Registry:
             digest = "sha256:" + hashlib.sha256(response.content).hexdigest()
             if reference.startswith("sha256:") and digest != reference:
                 raise FetchFailed(f"the registry's bytes have the digest {digest}", again=True)
-            try:
-                return Manifest(digest, json.loads(response.content))
-            except ValueError:
-                raise FetchFailed("the registry's answer is not JSON", again=False) from None
+            return Manifest(digest, _json_object(response))
 
         return fetch(once, url, first_wait_s=self._first_wait_s)
 
@@ -75,26 +84,30 @@ class Registry:
             if response.status_code == httpx.codes.UNAUTHORIZED:
                 token = self._token(response.headers.get("WWW-Authenticate", ""))
                 response = self._client.get(self._route(url), headers=headers | {"Authorization": f"Bearer {token}"})
-        except httpx.HTTPError as error:
-            raise FetchFailed(f"{type(error).__name__}: {error}", again=True) from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise broken(error) from error
         if response.status_code != httpx.codes.OK:
-            retried = response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.status_code >= httpx.codes.INTERNAL_SERVER_ERROR
-            raise FetchFailed(f"HTTP {response.status_code}", again=retried)
+            raise refused(response)
         return response
 
     def _token(self, challenge: str) -> str:
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
-        realm = fields.pop("realm", "")
+        realm = fields.get("realm", "")
         if not challenge.lower().startswith("bearer ") or not realm.startswith("https://"):
             raise FetchFailed("the registry wants credentials", again=False)
-        response = self._client.get(self._route(realm), params=fields)
+        wanted = {name: fields[name] for name in ("service", "scope") if name in fields}
+        response = self._client.get(self._route(realm), params=wanted)
         if response.status_code != httpx.codes.OK:
-            raise FetchFailed(f"the registry's token service answered HTTP {response.status_code}", again=False)
-        content = response.json()
-        return str(content.get("token") or content.get("access_token") or "")
+            failure = refused(response)
+            raise FetchFailed(f"the registry's token service answered {failure}", again=failure.again, retry_after_s=failure.retry_after_s)
+        content = _json_object(response)
+        token = content.get("token") or content.get("access_token")
+        if not isinstance(token, str):
+            raise FetchFailed("the registry's token service gives no token", again=False)
+        return token
 
     def lock_image(self, reference: str) -> LockedContainerImage:
-        """A container image's digest and the compressed bytes of the manifests in it; raises ArtifactError."""
+        """A container image's digest, the index's where the tag names one; raises ArtifactError."""
         registry, repository, tag = split_reference(reference)
         manifest = self.manifest(registry, repository, tag)
         return LockedContainerImage(reference=reference, digest=manifest.digest)
@@ -103,11 +116,16 @@ class Registry:
         """An OCI artifact's digest and its titled files; raises ArtifactError when it has none."""
         registry, repository, tag = split_reference(reference)
         manifest = self.manifest(registry, repository, tag)
-        files = tuple(
-            LockedOciFile(title=layer["annotations"][_TITLE], sha256=layer["digest"].removeprefix("sha256:"), size_bytes=layer["size"])
-            for layer in manifest.content.get("layers", ())
-            if _TITLE in layer.get("annotations", {})
-        )
+        try:
+            files = tuple(
+                LockedOciFile(title=layer["annotations"][_TITLE], sha256=layer["digest"].removeprefix("sha256:"), size_bytes=layer["size"])
+                for layer in manifest.content.get("layers") or ()
+                if _TITLE in (layer.get("annotations") or {})
+            )
+        except (KeyError, TypeError, AttributeError, ValidationError):
+            raise ArtifactError(
+                f"the manifest of {reference} is not as the OCI specification says", hint="look at it with a registry client, such as oras"
+            ) from None
         if not files:
             raise ArtifactError(f"{reference} has no files with a title", hint="is it an OCI artifact rather than a container image?")
         return LockedOciArtifact(reference=reference, digest=manifest.digest, files=files)

@@ -20,7 +20,7 @@ from images.errors import Problem
 from images.stages import STAGES
 from images.stages.contract import StageContract
 from infra.guest.powershell_tree import Call, Script, parse
-from infra.guest.powershell_words import ALIASES, APPROVED_VERBS
+from infra.guest.powershell_words import ALIASES, APPROVED_VERBS, WINDOWS_COMMANDS
 
 __all__ = [
     "CONTRACTS",
@@ -83,12 +83,12 @@ def check_text(name: str, text: str, module_text: str, *, file: str = "") -> lis
     """Every fault of the script `name` with this text; `file` is what the problems call it. Nothing is read from disk but the table."""
     script = parse(text)
     found: list[tuple[int, str, str]] = [*_language(script, text, is_module=name == MODULE_NAME)]
-    if name == MODULE_NAME:
-        return [Problem(file or name, line, "", message, hint) for line, message, hint in found]
     own = {function.name.lower() for function in script.functions}
     offered = set() if name in SELF_CONTAINED else {function.name.lower() for function in parse(module_text).functions}
-    found += _frame(name, script)
     found += _required(name, script, own | offered)
+    if name == MODULE_NAME:
+        return [Problem(file or name, line, "", message, hint) for line, message, hint in found]
+    found += _frame(name, script)
     contract = CONTRACTS.get(name)
     if contract is not None:
         found += _input(name, script, contract)
@@ -167,9 +167,14 @@ def _required(name: str, script: Script, known: set[str]) -> Iterator[tuple[int,
         if command.lower() not in script.commands:
             yield 0, f"{command} is not called", "the stage can not do its job without it"
     for call in script.calls:
-        # A function of the module or of the script that is misspelt would fail on the guest only, hours into a build.
-        if call.name.lower().startswith(("write-stage", "read-stage", "invoke-stage", "invoke-native")) and call.name.lower() not in known:
-            yield call.line, f"{call.name} is not defined", f"defined here or in {MODULE_NAME}: {', '.join(sorted(known))}"
+        # What is misspelt would fail on the guest only, hours into a build.
+        lower = call.name.lower()
+        if _COMMAND_NAME.match(call.name) and lower not in known and lower not in WINDOWS_COMMANDS and lower not in _FORBIDDEN:
+            yield (
+                call.line,
+                f"{call.name} is not defined",
+                "neither a function of ours nor a known command of Windows (powershell_words.py)",
+            )
 
 
 def _input(name: str, script: Script, contract: StageContract) -> Iterator[tuple[int, str, str]]:

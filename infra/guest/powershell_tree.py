@@ -169,7 +169,7 @@ def _parameter(node: tree_sitter.Node) -> Parameter:
     name = next((_text(child).lstrip("$") for child in node.children if child.type == "variable"), "")
     attributes = (child for child in node.children if child.type == "attribute_list")
     literals = (inner for one in attributes for part in one.children for inner in part.children if inner.type == "type_literal")
-    return Parameter(name, next((_text(literal).strip("[]") for literal in literals), ""), _line(node))
+    return Parameter(name, next((_text(literal)[1:-1] for literal in literals), ""), _line(node))
 
 
 def _faults(node: tree_sitter.Node) -> Iterator[SyntaxFault]:

@@ -1,4 +1,4 @@
-"""Words of Windows PowerShell 5.1 that the checker compares with: approved verbs, default aliases.
+"""Words of Windows PowerShell 5.1 that the checker compares with: approved verbs, default aliases, known commands.
 
 Sources: https://learn.microsoft.com/powershell/scripting/developer/cmdlet/approved-verbs-for-windows-powershell-commands (without
 the verbs that PowerShell 6 and 7 added: Build, Deploy) and `Get-Alias` of a Windows PowerShell 5.1 without profile.
@@ -24,5 +24,21 @@ _ALIASES = """
     trcm type wget where wjb write
     """
 
+# Commands of Windows Server's own modules that the scripts call: a name that is neither here nor one of our functions is misspelt.
+# https://learn.microsoft.com/powershell/module/ has each of them, for Windows Server 2019 to 2025.
+_WINDOWS_COMMANDS = """
+    Add-LocalGroupMember Add-Type Add-WindowsCapability ConvertFrom-Json ConvertTo-Json Enable-LocalUser Expand-Archive ForEach-Object
+    Get-ChildItem Get-CimInstance Get-Disk Get-FileHash Get-HotFix Get-ItemProperty Get-LocalUser Get-MpComputerStatus
+    Get-NetFirewallRule Get-Partition Get-PartitionSupportedSize Get-ScheduledTask Get-Service Get-WSManInstance Get-WinEvent
+    Get-WindowsCapability Get-WindowsFeature Import-Module Install-WindowsFeature Join-Path Move-Item New-CimInstance New-LocalUser
+    New-NetFirewallRule New-Object New-ScheduledTaskAction New-ScheduledTaskPrincipal New-ScheduledTaskSettingsSet
+    New-ScheduledTaskTrigger New-SelfSignedCertificate New-WSManInstance Register-ScheduledTask Remove-CimInstance Remove-Item
+    Remove-ItemProperty Remove-LocalUser Remove-NetFirewallRule Remove-TypeData Remove-WSManInstance Resize-Partition Restart-Service
+    Select-Object Set-Acl Set-CimInstance Set-Item Set-ItemProperty Set-LocalUser Set-Service Set-StrictMode Sort-Object
+    Start-ScheduledTask Start-Service Start-Sleep Stop-Service Test-Path Unregister-ScheduledTask Update-HostStorageCache
+    Update-MpSignature Where-Object Write-Output
+    """
+
 APPROVED_VERBS = frozenset(_VERBS.split())
 ALIASES = frozenset(_ALIASES.split())
+WINDOWS_COMMANDS = frozenset(word.lower() for word in _WINDOWS_COMMANDS.split())

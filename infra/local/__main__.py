@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import sys
 from pathlib import Path
 
-from images.errors import BuildError
+from images.errors import BuildError, CancelledError
+from infra.local.azurite import Azurite
 from infra.local.faults import FaultPlan, load_plan
 from infra.local.latency import LatencyProfile, load_latency
-from infra.local.serve import ServeOptions, serve
+from infra.local.ownership import owned
 
 
 def main() -> int:
@@ -28,17 +30,22 @@ def main() -> int:
     for name in ("azure", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        serve(
-            ServeOptions(
-                state=arguments.state,
-                faults=load_plan(arguments.faults) if arguments.faults else FaultPlan(),
-                latency=load_latency(arguments.latency) if arguments.latency else LatencyProfile(),
-                until_exits_pid=arguments.until_parent_exits,
-            )
-        )
+        faults = load_plan(arguments.faults) if arguments.faults else FaultPlan()
+        latency = load_latency(arguments.latency) if arguments.latency else LatencyProfile()
+        with owned(arguments.state), contextlib.ExitStack() as closing:
+            azurite = Azurite(arguments.state)
+            closing.callback(azurite.stop)
+            azurite.launch()
+            # Imported only now: Node.js starts on one core while Python loads the Azure SDK and the guests on the other.
+            from infra.local.serve import ServeOptions, serve
+
+            serve(ServeOptions(arguments.state, faults, latency, arguments.until_parent_exits), azurite)
     except BuildError as error:
         sys.stderr.write(f"{error.title}: {error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        # Ctrl-C while it was still starting; once it serves, Ctrl-C is an orderly end.
+        return CancelledError.exit_code
     return 0
 
 

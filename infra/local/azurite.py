@@ -50,7 +50,12 @@ class Azurite:
         return self._process.pid if self._process and self._process.poll() is None else None
 
     def start(self) -> Self:
-        """Start it and wait until it listens; raises MissingToolError without Node.js or Azurite, ConfigurationError when it fails."""
+        """Launch it and wait until it listens; raises as these two do."""
+        self.launch()
+        return self.wait_ready()
+
+    def launch(self) -> None:
+        """Start the process; raises MissingToolError without Node.js or Azurite."""
         command = [str(find_node()), *_SMALL, "--import", _STOP_WITH_PARENT, str(find_azurite())]
         command += ["--blobHost", "127.0.0.1", "--blobPort", "0", "--location", str(self._location)]
         command += ["--skipApiVersionCheck", "--silent", "--disableTelemetry"]
@@ -73,6 +78,9 @@ class Azurite:
             raise AssertionError("stdout is a pipe")
         self._reader = threading.Thread(target=self._read, args=(self._process.stdout,), name="azurite-output", daemon=True)
         self._reader.start()
+
+    def wait_ready(self) -> Self:
+        """Wait until it listens; raises ConfigurationError when it does not."""
         self._listening.wait(START_TIMEOUT_S)
         if not self.endpoint:
             self.stop()

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import gc
-import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
 
-from images.errors import ConfigurationError
 from infra.azure.profile import CloudProfile, StorageAccess
 from infra.local.arm.app import ArmEndpoint, recover
 from infra.local.arm.cloud import Cloud
@@ -39,13 +34,12 @@ from infra.local.latency import LatencyProfile
 from infra.local.loopback import open_listener
 from infra.local.origin.request_log import read_requests
 from infra.local.origin.server import create_app
+from infra.local.ownership import announce, is_alive
 from infra.local.state import ResourceStore
 
 SUBSCRIPTION_ID = "57a4d115-0000-4000-8000-000000000001"
 LOCATION = "westus3"
 VM_SIZES = ("Standard_D4s_v5", "Standard_D8s_v5", "Standard_D4s_v3", "Standard_D8s_v3")
-ANNOUNCEMENT = "standin.json"
-LOCK = "standin.lock"
 METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
 
 
@@ -59,14 +53,14 @@ class ServeOptions:
     until_exits_pid: int = 0
 
 
-def serve(options: ServeOptions) -> None:
-    """Run until SIGTERM, SIGINT or the end of the process named; raises ConfigurationError when the state folder is in use."""
-    with _owned(options.state), contextlib.ExitStack() as closing:
+def serve(options: ServeOptions, azurite: Azurite) -> None:
+    """Run until SIGTERM, SIGINT or the end of the process named; the caller owns the state folder and has launched Azurite."""
+    with contextlib.ExitStack() as closing:
         # Our own handlers do nothing: uvicorn catches the signals, ends its server, and raises them again for whoever was there before.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         listener = closing.enter_context(open_listener())
-        app, announcement = _assemble(options, listener.getsockname()[1], closing)
+        app, announcement = _assemble(options, azurite, listener.getsockname()[1], closing)
         # What is loaded by now stays; the collector need not look at it again.
         gc.freeze()
         asyncio.run(_run(options, app, listener, announcement))
@@ -77,31 +71,29 @@ async def _run(options: ServeOptions, app: Starlette, listener: socket.socket, a
         app, loop="asyncio", http="h11", ws="none", lifespan="off", log_config=None, access_log=False, timeout_graceful_shutdown=2
     )
     server = uvicorn.Server(config)
-    file = options.state / ANNOUNCEMENT
 
-    async def announce() -> None:
+    async def announce_when_started() -> None:
         while not server.started:
             await asyncio.sleep(0.01)
-        _write_private(file, announcement)
+        announce(options.state, announcement)
 
     async def watch() -> None:
-        while _is_alive(options.until_exits_pid):
+        while is_alive(options.until_exits_pid):
             await asyncio.sleep(0.5)
         server.should_exit = True
 
-    tasks = [asyncio.create_task(announce())]
+    tasks = [asyncio.create_task(announce_when_started())]
     if options.until_exits_pid:
         tasks.append(asyncio.create_task(watch()))
     try:
         await server.serve(sockets=[listener])
     finally:
-        file.unlink(missing_ok=True)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _assemble(options: ServeOptions, port: int, closing: contextlib.ExitStack) -> tuple[Starlette, dict[str, Any]]:
+def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: contextlib.ExitStack) -> tuple[Starlette, dict[str, Any]]:
     """The application and what standin.json will say; everything started is closed by `closing`, in the opposite order."""
     state = options.state
     folders = {name: state / name for name in ("disks", "images", "scratch", "outside")}
@@ -109,17 +101,13 @@ def _assemble(options: ServeOptions, port: int, closing: contextlib.ExitStack) -
         folder.mkdir(parents=True, exist_ok=True)
     base = f"http://127.0.0.1:{port}"
     faults = Faults(options.faults)
-    azurite = Azurite(state)
-    closing.callback(azurite.stop)
-    with ThreadPoolExecutor(1) as beside:
-        starting = beside.submit(azurite.start)
-        store = ResourceStore(state / "resources.sqlite")
-        closing.callback(store.close)
-        recover(store)
-        guests = WsmanGuestHost(folders["disks"], Outside(f"{base}/outside"), faults, options.latency)
-        closing.callback(guests.close)
-        outside = create_app(folders["outside"], faults)
-        starting.result()
+    store = ResourceStore(state / "resources.sqlite")
+    closing.callback(store.close)
+    recover(store)
+    guests = WsmanGuestHost(folders["disks"], Outside(f"{base}/outside"), faults, options.latency)
+    closing.callback(guests.close)
+    outside = create_app(folders["outside"], faults)
+    azurite.wait_ready()
     operations = Operations(faults, options.latency, LOCATION)
     closing.callback(operations.close)
     cloud = Cloud(
@@ -180,54 +168,3 @@ def reveal(profile: CloudProfile) -> dict[str, Any]:
         if access.key is not None:
             shown["key"] = access.key.get_secret_value()
     return content
-
-
-def read_announcement(state: Path) -> dict[str, Any] | None:
-    """What a running stand-in says of itself, or None when none runs on this folder."""
-    try:
-        content: dict[str, Any] = json.loads((state / ANNOUNCEMENT).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    return content if _is_alive(int(content["pid"])) else None
-
-
-@contextlib.contextmanager
-def _owned(state: Path) -> Iterator[None]:
-    """Hold the folder's lock; the system lets go of it however the process ends."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        lock = (state / LOCK).open("a")
-    except OSError as error:
-        raise ConfigurationError(
-            f"the state folder can not be written: {error.strerror}", where=str(state), hint="choose another"
-        ) from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            running = read_announcement(state)
-            owner = f" (pid {running['pid']})" if running else ""
-            raise ConfigurationError(
-                f"another stand-in cloud{owner} runs on this folder", where=str(state), hint="use that one, or end it first"
-            ) from error
-        # Left by a stand-in that was killed.
-        (state / ANNOUNCEMENT).unlink(missing_ok=True)
-        yield
-
-
-def _write_private(file: Path, content: dict[str, Any]) -> None:
-    part = file.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as target:
-        json.dump(content, target, indent=1)
-    part.replace(file)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,9 +5,11 @@ How Prefect 3.9 starts and what it needs: https://docs.prefect.io/v3/api-ref/set
 
 from __future__ import annotations
 
+import http.client
 import socket
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -48,11 +50,19 @@ def port_in_use(port: int) -> bool:
 
 
 def answers(url: str) -> bool:
-    """True when an HTTP GET of url gives 200."""
+    """True when an HTTP GET of url gives 200; a proxy of the user's environment is not asked about this machine itself."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - only http://127.0.0.1 addresses get here
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in {"http", "https"}:
+            return False
+        here = parts.hostname in {"127.0.0.1", "localhost"}
+        opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if here else []))
+        with opener.open(url, timeout=2) as response:
             return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except (OSError, ValueError, http.client.HTTPException):
         return False
 
 

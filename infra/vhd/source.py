@@ -12,6 +12,8 @@ from infra.vhd.errors import VhdError
 
 MAX_READ_BYTES = 64 * 2**20
 """No structure of a disk is read in a larger piece; damage that asks for more is refused instead of allocated."""
+_MAX_OFFSET = 2**62
+"""Damaged pointers may be larger than what a file can be asked to seek to."""
 
 
 class ByteSource(Protocol):
@@ -29,7 +31,7 @@ def size_of(source: ByteSource) -> int:
 
 def read_exactly(source: ByteSource, offset: int, size: int, what: str) -> bytes:
     """`size` bytes at `offset`; VhdError naming `what` when the source ends before, or when the size is absurd."""
-    if size < 0 or offset < 0 or size > MAX_READ_BYTES:
+    if size < 0 or not 0 <= offset <= _MAX_OFFSET or size > MAX_READ_BYTES:
         raise VhdError(f"{what}: {size} bytes at {offset} can not be right")
     source.seek(offset)
     pieces = bytearray()

@@ -50,8 +50,7 @@ function Install-Program {
     if ($null -ne (Get-Service -Name 'containerd' -ErrorAction SilentlyContinue)) {
         Stop-Service -Name 'containerd' -Force
     }
-    $null = [System.IO.Directory]::CreateDirectory($script:Folder)
-    $null = Invoke-NativeCommand -FilePath 'tar.exe' -ArgumentList @('-x', '-f', $Archive.path, '-C', $script:Folder)
+    Expand-PackageArchive -Path $Archive.path -Destination $script:Folder
     $programs = Join-Path -Path $script:Folder -ChildPath 'bin'
     foreach ($file in @(Get-ChildItem -LiteralPath $programs -File)) {
         Move-Item -LiteralPath $file.FullName -Destination $script:Folder -Force

@@ -28,13 +28,7 @@ function Expand-Tool {
     if (Test-Path -LiteralPath $Folder) {
         Remove-Item -LiteralPath $Folder -Recurse -Force
     }
-    $null = [System.IO.Directory]::CreateDirectory($Folder)
-    if ([System.IO.Path]::GetExtension($Archive) -eq '.zip') {
-        Expand-Archive -LiteralPath $Archive -DestinationPath $Folder -Force
-    }
-    else {
-        $null = Invoke-NativeCommand -FilePath 'tar.exe' -ArgumentList @('-x', '-f', $Archive, '-C', $Folder)
-    }
+    Expand-PackageArchive -Path $Archive -Destination $Folder
 }
 
 function Move-ChangedFile {

@@ -63,13 +63,7 @@ function Expand-BootstrapFile {
     if ($Path -notmatch '\.(zip|tgz|tar\.gz)$') {
         return 0
     }
-    $null = [System.IO.Directory]::CreateDirectory($Folder)
-    if ($Path -like '*.zip') {
-        Expand-Archive -LiteralPath $Path -DestinationPath $Folder -Force
-    }
-    else {
-        $null = Invoke-NativeCommand -FilePath 'tar.exe' -ArgumentList @('-x', '-f', $Path, '-C', $Folder)
-    }
+    Expand-PackageArchive -Path $Path -Destination $Folder
     $count = @(Get-ChildItem -LiteralPath $Folder -Recurse -File -Force).Count
     if ($count -eq 0) {
         throw (New-StageFailure -Code 'empty-archive' -Message "$Path holds no file")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -24,10 +25,12 @@ EMPTY_HIVES = ("SECURITY", "DEFAULT")
 """Hives that every Windows has and the stand-in's machines do not use."""
 MIN_DISK_MIB = 128
 MAX_DISK_MIB = 511
-"""Azurite copies a blob between accounts through one JavaScript string, which ends at 512 MiB (tried; Azurite 3.35)."""
+"""Azurite copies a blob between accounts through one JavaScript string, which ends at 512 MiB."""
 _CLUSTER = 4096
 _RECORD = 1024
 """Size of an MFT record; content below about 700 bytes lies in it."""
+# https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
+_IMPOSSIBLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
 
 def write_vhd(disk: MachineDisk, target: Path, *, created: datetime | None = None, unique_id: uuid.UUID | None = None) -> None:
@@ -74,10 +77,11 @@ def _write_hives(disk: MachineDisk, folder: Path, written: datetime) -> None:
 
 
 def _windows_bytes(disk: MachineDisk, hives: Path) -> int:
-    """Size of a volume that holds the content with a fifth to spare; CaptureError when that is too much."""
+    """Size of a volume that holds the content with a fifth to spare; CaptureError when that is too much or a name is impossible."""
     records = content = 0
     for root in (disk.c, hives):
-        for _folder, folders, files, descriptor in os.fwalk(root):
+        for folder, folders, files, descriptor in os.fwalk(root):
+            _check_names(folder, [*folders, *files])
             records += len(files) + len(folders)
             content += len(folders) * _CLUSTER
             content += sum(-(-os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_size // _CLUSTER) * _CLUSTER for name in files)
@@ -91,6 +95,15 @@ def _windows_bytes(disk: MachineDisk, hives: Path) -> int:
             hint="the stand-in scales content down; what was added to this image on top is too large for it",
         )
     return size_mib * MIB
+
+
+def _check_names(folder: str, names: list[str]) -> None:
+    """CaptureError for names that Windows could not have made: they would be lost or hidden on the volume without a word."""
+    for name in names:
+        if _IMPOSSIBLE.search(name) or name.endswith((".", " ")):
+            raise CaptureError(f"{name!r} can not be the name of a file on Windows", where=folder)
+    if len({name.lower() for name in names}) != len(names):
+        raise CaptureError("two files of one folder differ in case only, which they can not on Windows", where=folder)
 
 
 def _copy_data(source: Path, target: int, offset: int) -> None:

@@ -27,6 +27,8 @@ LOG = logging.getLogger(__name__)
 
 SHUTDOWN_DELAY_SHARE = 0.15
 """shutdown.exe's /t is there to let an answer get out, which takes milliseconds on this machine."""
+SHUTDOWN_LEAST_S = 0.3
+"""Windows itself needs longer to go down once it was told to."""
 AGENT_POLL_S = 0.05
 STOP_WAIT_S = 15.0
 
@@ -162,7 +164,7 @@ class WsmanGuestHost:
         return True
 
     def _shut_down(self, vm: _Vm, boot: _Boot, restart: bool, delay_s: float) -> None:
-        if boot.stopping.wait(delay_s * SHUTDOWN_DELAY_SHARE) or not self._end_boot(vm, boot):
+        if boot.stopping.wait(max(SHUTDOWN_LEAST_S, delay_s * SHUTDOWN_DELAY_SHARE)) or not self._end_boot(vm, boot):
             return
         with self._lock:
             vm.boot = None
@@ -174,9 +176,11 @@ class WsmanGuestHost:
 
     def power_off(self, vm_id: str) -> None:
         """Switch a machine off; its disk is saved when this returns. Does nothing when it is off."""
-        vm = self._vm(vm_id)
-        boot = vm.boot
-        if boot is None:
+        with self._lock:
+            vm = self._vms.get(vm_id.lower())
+        # After a restart of the stand-in every machine is off, and nobody has switched it on here yet.
+        boot = vm.boot if vm is not None else None
+        if vm is None or boot is None:
             return
         if not self._end_boot(vm, boot):
             boot.ended.wait(STOP_WAIT_S)
@@ -207,10 +211,9 @@ class WsmanGuestHost:
 
     def remove(self, vm_id: str) -> None:
         """Switch a machine off and forget it; its disk stays."""
-        if vm_id.lower() in self._vms:
-            self.power_off(vm_id)
-            with self._lock:
-                self._vms.pop(vm_id.lower(), None)
+        self.power_off(vm_id)
+        with self._lock:
+            self._vms.pop(vm_id.lower(), None)
 
     def set_outbound_allowed(self, vm_id: str, allowed: bool) -> None:
         """What the network around the machine lets out, from now on."""

@@ -36,6 +36,8 @@ from infra.local.machine.remoting import (
 
 WSMAN_SERVICE = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\WSMAN\Service"
 WINRM_SERVICE = r"HKLM:\SYSTEM\CurrentControlSet\Services\WinRM"
+TOKEN_POLICY = (r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System", "LocalAccountTokenFilterPolicy")
+"""Without it a local administrator gets a filtered token over the network."""
 FIREWALL_RULE = "winvhd-winrm-https"
 AUTOMATIC = 2
 VALID_DAYS = 365
@@ -131,10 +133,12 @@ def enable_remoting(disk: MachineDisk, wanted: RemotingInput, password: str, com
     set_account(disk, wanted.account, password)
     set_listener(disk, Listener("HTTPS", wanted.port, thumbprint, wanted.address))
     set_firewall_rule(disk, FIREWALL_RULE, action="Allow", direction="In", port=wanted.port)
-    service = disk.key(WSMAN_SERVICE, make=True)
-    if service is not None:
-        service.set("auth_basic", 1)
-        service.set("allow_unencrypted", 0)
+    if not winrm_start(disk).automatic:
+        disk.make_key(WINRM_SERVICE).set("Start", AUTOMATIC)
+    disk.make_key(TOKEN_POLICY[0]).set(TOKEN_POLICY[1], 1)
+    service = disk.make_key(WSMAN_SERVICE)
+    service.set("auth_basic", 1)
+    service.set("allow_unencrypted", 0)
     return RemotingResult(
         changed=True, certificate=base64.b64encode(der).decode("ascii"), thumbprint=thumbprint, port=wanted.port, nonce=wanted.nonce
     )
@@ -157,6 +161,9 @@ def remove_remoting(disk: MachineDisk, *, account: str, thumbprint: str) -> tupl
     service = disk.key(WSMAN_SERVICE)
     if service is not None:
         service.set("auth_basic", 0)
+    policy = disk.key(TOKEN_POLICY[0])
+    if policy is not None and policy.remove_value(TOKEN_POLICY[1]):
+        removed.append(TOKEN_POLICY[1])
     folder = disk.path(GUEST_FOLDER)
     if folder.is_dir():
         shutil.rmtree(folder)

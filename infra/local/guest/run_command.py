@@ -42,7 +42,9 @@ def run_command(
         # PowerShell's parameter names have no case.
         parameters = {name.lower(): value for name, value in plain_parameters.items()}
         if not refusals[ENABLE_REMOTING.script]:
-            return _first_contact(guest, winrm, {**parameters, **{name.lower(): value for name, value in protected_parameters.items()}}, process)
+            return _first_contact(
+                guest, winrm, {**parameters, **{name.lower(): value for name, value in protected_parameters.items()}}, process
+            )
         if not refusals[GUEST_LOG]:
             return _guest_log(guest.machine.disk, int(parameters.get("maximumbytes", str(KEPT_BYTES))), process)
         process.write_error(refusals[ENABLE_REMOTING.script])
@@ -87,7 +89,7 @@ def _first_contact(guest: RunningGuest, winrm: WinRm, given: dict[str, str], pro
     except PortInUseError as error:
         with guest.machine.lock:
             remove_remoting(guest.machine.disk, account=wanted.account, thumbprint=result.thumbprint)
-        process.write_line(json.dumps({"event": "error", "code": "port-in-use", "message": error.what}))
+        process.write_line(json.dumps({"event": "error", "code": "first-contact", "message": error.what}))
         process.write_error(f"{error.what}\r\n")
         return 1
     guest.save()

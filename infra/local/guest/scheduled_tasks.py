@@ -160,7 +160,7 @@ class TaskRuns:
         return file.read_text("utf-8", errors="replace")[-STDERR_TAIL_CHARACTERS:] if file.is_file() else ""
 
     def remove(self, run_id: str) -> tuple[bool, bool]:
-        """(whether something changed, whether the run goes on): a run that goes on is told that its result was read, others are forgotten."""
+        """(something changed, the run goes on): a run that goes on is told that its result was read, others are forgotten."""
         with self._lock:
             process = self._running.get(run_id)
         if process is not None and not self._file(run_id, "wait").exists():

@@ -106,8 +106,12 @@ class ImagePuller:
 
     def _manifest(self, reference: _Reference, tag: str, image: ImageToPull) -> bytes:
         """What the tag points at, which must have the digest that was asked for."""
-        content = self._get(reference.url("manifests", tag), image.reference)
+        answer = self._get(reference.url("manifests", tag), image.reference)
+        content = answer.content
         actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        if answer.headers.get("docker-content-digest", actual) != actual:
+            # Spoiled on its way: another try may cure it, unlike a tag that was moved.
+            raise StageFailureError("hash-mismatch", f"{image.reference}: the manifest's bytes do not have the digest that came with them")
         if actual != image.digest:
             raise StageFailureError("digest-mismatch", f"{image.reference}: expected {image.digest}, the registry has {actual}")
         return content
@@ -119,7 +123,7 @@ class ImagePuller:
         with lock:
             if containerd.has_blob(self._run.disk, digest):
                 return containerd.read_blob(self._run.disk, digest) or b""
-            content = self._get(reference.url(kind, digest), f"{reference.repository}@{digest}")
+            content = self._get(reference.url(kind, digest), f"{reference.repository}@{digest}").content
             actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
             if actual != digest:
                 raise StageFailureError("hash-mismatch", f"{reference.repository}: expected {digest}, got {actual}")
@@ -134,9 +138,9 @@ class ImagePuller:
         with self._guard:
             self.written += 1
 
-    def _get(self, url: str, what: str) -> bytes:
+    def _get(self, url: str, what: str) -> httpx.Response:
         try:
-            return self._run.fetch(self._client, url, {"Accept": _ACCEPT}).content
+            return self._run.fetch(self._client, url, {"Accept": _ACCEPT})
         except StageFailureError as error:
             if error.code == "download-refused":
                 raise StageFailureError("pull-failed", f"{what}: {error}") from error

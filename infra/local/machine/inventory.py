@@ -69,7 +69,8 @@ def take_inventory(machine: Machine, cache_roots: Sequence[str], tool_roots: Seq
         container_images=tuple(_image(disk, image, machine.build) for image in containerd.images(disk)),
         cached_files=_files(disk, cache_roots),
         tools=_files(disk, tool_roots),
-        scheduled_tasks=tuple(ScheduledTask(path=path) for path in task_paths(disk)),
+        # The build's own tasks, this one among them, are gone after the last contact.
+        scheduled_tasks=tuple(ScheduledTask(path=path) for path in task_paths(disk) if not path.lower().startswith("\\winvhd-")),
         free_bytes=machine.free_bytes,
         total_bytes=machine.total_bytes,
     )
@@ -122,6 +123,11 @@ def _image(disk: MachineDisk, image: StoredImage, windows_build: int) -> Contain
                 _size(disk, part["digest"], sizes)
             if entry == chosen:
                 config_digest = manifest["config"]["digest"]
+    elif document is not None:
+        config_digest = document["config"]["digest"]
+        for part in document["layers"]:
+            _size(disk, part["digest"], sizes)
+        platforms = (_platform(_document(disk, config_digest, sizes) or {}),)
     return ContainerImage(
         name=image.name,
         digest=image.digest,

@@ -81,7 +81,7 @@ class StageRun:
     def client(self) -> httpx.Client:
         """An HTTP client as the guest's programs use it; the caller closes it. Safe to use from several threads."""
         # trust_env: a proxy of the surroundings must not come between the guest and the stand-in.
-        agent = f"winvhd-guest/{self.context.vm_id or self.machine.computer_name}"
+        agent = f"winvhd-guest/{(self.context.vm_id or self.machine.computer_name).lstrip('/')}"
         return httpx.Client(headers={"User-Agent": agent}, timeout=_TIMEOUT_S, follow_redirects=True, trust_env=False)
 
     def fetch(self, client: httpx.Client, url: str, headers: dict[str, str] | None = None) -> httpx.Response:

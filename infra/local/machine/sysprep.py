@@ -15,13 +15,19 @@ from infra.local.machine import services
 from infra.local.machine.accounts import set_administrator
 from infra.local.machine.base import GENERALIZED
 from infra.local.machine.disk import MachineDisk
-from infra.local.machine.model import COMPUTER_NAME, SETUP_STATE
+from infra.local.machine.model import COMPUTER_NAME, CURRENT_VERSION, SETUP_STATE
 
 COMPLETE = "IMAGE_STATE_COMPLETE"
 UNDEPLOYABLE = "IMAGE_STATE_UNDEPLOYABLE"
 PANTHER = r"C:\Windows\System32\Sysprep\Panther"
 AGENT_SERVICES = ("WindowsAzureGuestAgent", "RdAgent")
-_UNATTEND = (r"C:\Windows\Panther\unattend.xml", r"C:\Windows\System32\Sysprep\unattend.xml")
+SYSPREP_PROVIDERS = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\SysPrepExternal\Generalize"
+_UNATTEND = (
+    r"C:\Windows\Panther\unattend.xml",
+    r"C:\Windows\Panther\Unattend\unattend.xml",
+    r"C:\Windows\System32\Sysprep\unattend.xml",
+    r"C:\Windows\System32\Sysprep\Panther\unattend.xml",
+)
 
 
 class SpecializeError(BuildError):
@@ -38,7 +44,11 @@ def _log(disk: MachineDisk, name: str, now: datetime, lines: tuple[str, ...]) ->
 
 
 def remove_agents(disk: MachineDisk) -> tuple[str, ...]:
-    """Stop and delete Azure's agents, without which sysprep would not be sure of an end; those that were there."""
+    """Stop and delete Azure's agents and take them out of sysprep, which might not end otherwise; the services that were there."""
+    key = disk.make_key(SYSPREP_PROVIDERS)
+    for name, _, data in list(key.values.values()):
+        if "VMAgentDisabler.dll" in str(data):
+            key.remove_value(name)
     return tuple(name for name in AGENT_SERVICES if services.remove_service(disk, name))
 
 
@@ -78,6 +88,8 @@ def specialize(disk: MachineDisk, os_profile: OsProfile, now: datetime) -> None:
     set_administrator(disk, os_profile.admin_username, os_profile.admin_password)
     for name in AGENT_SERVICES:
         services.set_service(disk, name, services.AUTO, image_path=rf"C:\WindowsAzure\Packages\{name}.exe")
+    disk.make_key(SYSPREP_PROVIDERS).set("VMAgentDisabler", r"C:\WindowsAzure\VMAgentDisabler.dll,Sysprep_Generalize")
+    disk.make_key(CURRENT_VERSION).set("InstallDate", int(now.timestamp()))
     disk.write(r"C:\WindowsAzure\Logs\WaAppAgent.log", f"{now.isoformat()} agent started\r\n".encode())
     disk.path(r"C:\Packages\Plugins").mkdir(parents=True, exist_ok=True)
     disk.write(r"C:\Windows\Panther\UnattendGC\setupact.log", f"{now.isoformat()} specialize and oobeSystem done\r\n".encode())

@@ -19,7 +19,7 @@ from azure.mgmt.compute import ComputeManagementClient
 from azure.storage.blob import ContainerClient
 
 from infra.azure.profile import CloudProfile
-from infra.local.serve import ANNOUNCEMENT, read_announcement
+from infra.local.ownership import ANNOUNCEMENT, read_announcement
 from tests.contract.arm.conftest import IMAGE_2022, PASSWORD, REGION, NoCredential
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -134,7 +134,7 @@ class ScriptedGuest:
         self.starts: list[str] = []
         """Each start of a script as "name", "name (SYSTEM)" for those in a task."""
         self.boots = 1
-        self.boot_time_drift = ""
+        self.boot_time_drifts = False
         self.unstable_looks = 0
         self.restart_deaf = 0
         self.restart_s = 0.05
@@ -287,11 +287,12 @@ class ScriptedGuest:
     def _state(self, process: GuestProcess, _stage_input: dict[str, Any]) -> int:
         stable = self.unstable_looks <= 0
         self.unstable_looks -= 1
+        drift = f".{len(self.starts):03}" if self.boot_time_drifts else ""
         return say(
             process,
             event="result",
             changed=False,
-            boot_time=f"2026-08-11T00:00:{self.boots:02}{self.boot_time_drift}Z",
+            boot_time=f"2026-08-11T00:00:{self.boots:02}{drift}Z",
             computer_name="GUEST",
             os_build="20348.4052",
             pending_reboot=False,

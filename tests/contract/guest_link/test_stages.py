@@ -224,8 +224,9 @@ def test_no_secret_of_the_input_reaches_progress_or_error(guest: ScriptedGuest, 
     )
     progress: list[Progress] = []
     with pytest.raises(StageError) as caught:
-        contract = dataclasses.replace(SAVE_FILES, elevated=elevated)
+        contract = dataclasses.replace(SAVE_FILES, elevated=elevated, timeout_s=60)
         link.run_stage(contract, SaveFileInput(files=files, parallel=1, attempts=1), run_id="a", on_progress=progress.append)
+    assert (f"{SAVE_FILES.script} (SYSTEM)" in guest.starts) is elevated
     said = str(caught.value) + repr(caught.value.__dict__) + repr(progress)
     assert "https://a.blob.core.windows.net/c/b" in said
     assert not [secret for secret in ("S3CRET", "T0PS", PASSWORD) if secret in said]

@@ -123,8 +123,9 @@ def test_power_off_and_restart_from_outside(linked: Guest) -> None:
     assert answers(linked.port)
     linked.host.remove(VM_ID)
     assert linked.host.power_state(VM_ID) == "stopped"
+    linked.host.power_off(VM_ID)
     with pytest.raises(UnknownMachineError):
-        linked.host.power_off(VM_ID)
+        linked.host.restart(VM_ID)
 
 
 def test_hyper_v_keeps_winrm_down_unless_its_start_is_delayed(linked: Guest) -> None:
@@ -194,6 +195,17 @@ def test_remove_remoting_leaves_no_trace_of_the_build(linked: Guest) -> None:
         assert not disk.path(gone).exists()
     assert not list(disk.path(r"C:\ProgramData\Microsoft\Crypto\RSA\MachineKeys").glob("*"))
     assert remove_remoting(disk, account=ACCOUNT, thumbprint=listener.thumbprint) == ()
+
+
+def test_task_ends_when_its_time_is_up(linked: Guest) -> None:
+    client = linked.client()
+    asked = {"run_id": "run-1", "script": "Test-Wait.ps1", "input": {"seconds": 60}, "timeout_s": 1}
+    result(linked.run(client, START_TASK.script, asked))
+    read = read_task(linked, client, wait_s=5)
+    while read["state"] == "running":
+        read = read_task(linked, client, read["next_offset"], wait_s=5)
+    assert (read["state"], read["exit_code"]) == ("ended", 124)
+    assert b'"code": "timeout"' in base64.b64decode(read_task(linked, client)["data"])
 
 
 def test_nothing_is_left_running(linked: Guest) -> None:

@@ -7,19 +7,21 @@ import json
 import ssl
 import time
 import uuid
+from typing import Any
 
 import pytest
 import requests
 from pypsrp.shell import Process, SignalCode, WinRS
 from pypsrp.wsman import WSMan
 from winrm.exceptions import InvalidCredentialsError, WinRMError, WinRMOperationTimeoutError, WSManFaultError
+from winrm.protocol import Protocol
 
 from infra.local.guest.remoting import _self_signed
 from infra.local.guest.wsman import faults
 from tests.contract.wsman.conftest import ACCOUNT, OPTIONS, PASSWORD, POWERSHELL, Guest, rule, wait_for
 
 
-def wait_command(guest: Guest, client: object, script: str, stage_input: object) -> tuple[str, str]:
+def wait_command(guest: Guest, client: Protocol, script: str, stage_input: object) -> tuple[str, str]:
     shell = client.open_shell(codepage=65001)
     command = client.run_command(shell, POWERSHELL, (*OPTIONS, rf"C:\winvhd\{script}"))
     client.send_command_input(shell, command, json.dumps(stage_input).encode(), end=True)
@@ -50,7 +52,7 @@ def test_input_may_come_in_pieces(guest: Guest) -> None:
     assert caught.value.wsman_fault_code == faults.BROKEN_PIPE
 
 
-def test_large_output_arrives_whole_in_envelopes_of_the_size_asked_for(guest: Guest) -> None:
+def test_large_output_arrives_whole_in_envelopes_of_the_size_asked_for(guest: Guest, monkeypatch: pytest.MonkeyPatch) -> None:
     guest.put("Test-Flood.ps1")
     client = guest.client()
     sizes: list[int] = []
@@ -61,7 +63,7 @@ def test_large_output_arrives_whole_in_envelopes_of_the_size_asked_for(guest: Gu
         sizes.append(len(answer))
         return answer
 
-    client.send_message = measured
+    monkeypatch.setattr(client, "send_message", measured)
     out, err, code = guest.run(client, "Test-Flood.ps1", {"lines": 30_000})
     assert code == 0
     assert out.count(b"\n") == 30_000
@@ -179,10 +181,12 @@ def test_identify_tells_strangers_no_version(guest: Guest) -> None:
         '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Header/><s:Body>'
         '<i:Identify xmlns:i="http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"/></s:Body></s:Envelope>'
     )
-    options = {"data": body, "verify": str(guest.certificate), "timeout": 5}
-    headers = {"Content-Type": "application/soap+xml;charset=UTF-8"}
-    stranger = requests.post(guest.url, headers={**headers, "WSMANIDENTIFY": "unauthenticated"}, **options)
-    known = requests.post(guest.url, headers=headers, auth=(ACCOUNT, PASSWORD), **options)
+
+    def identify(account: tuple[str, str] | None, **headers: str) -> requests.Response:
+        headers["Content-Type"] = "application/soap+xml;charset=UTF-8"
+        return requests.post(guest.url, data=body, headers=headers, auth=account, verify=str(guest.certificate), timeout=5)
+
+    stranger, known = identify(None, WSMANIDENTIFY="unauthenticated"), identify((ACCOUNT, PASSWORD))
     assert (stranger.status_code, known.status_code) == (200, 200)
     assert "OS: 0.0.0" in stranger.text
     assert "OS: 10.0.20348" in known.text
@@ -229,13 +233,15 @@ def test_idle_shell_goes_away(guest: Guest) -> None:
 def test_pypsrp_runs_signals_and_asks_for_the_envelope_size(guest: Guest) -> None:
     guest.put("Test-Echo.ps1")
     guest.put("Test-Wait.ps1")
+    # cert_validation also takes the path of the certificate to trust, which its type does not say.
+    trusted: Any = str(guest.certificate)
     with WSMan(
         "127.0.0.1",
         port=guest.port,
         username=ACCOUNT,
         password=PASSWORD,
         auth="basic",
-        cert_validation=str(guest.certificate),
+        cert_validation=trusted,
         no_proxy=True,
     ) as wsman:
         wsman.update_max_payload_size()

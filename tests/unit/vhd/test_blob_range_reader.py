@@ -1,4 +1,4 @@
-"""Reading a disk through HTTP ranges, with the real storage client against a server that keeps count."""
+"""Reading a disk through HTTP ranges from a server that keeps count."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ SAS = "sv=2024-11-04&sr=b&sp=r&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D"
 
 
 @dataclass
-class RangeServer:
+class CountingServer:
     """Serves one file as a page blob by ranges."""
 
     path: Path
     etag: str = '"0x1"'
     ranges: list[tuple[int, int]] = field(default_factory=list)
     refuse_with: int = 0
+    busy_for: int = 0
+    """Requests that get 503 before the next one is answered."""
     url: str = ""
 
 
 @pytest.fixture
-def server(gen2_vhd: Path) -> Iterator[RangeServer]:
+def server(gen2_vhd: Path) -> Iterator[CountingServer]:
     """A server on a free port of this machine."""
-    state = RangeServer(gen2_vhd)
+    state = CountingServer(gen2_vhd)
     size = gen2_vhd.stat().st_size
 
     class Handler(BaseHTTPRequestHandler):
@@ -42,7 +44,7 @@ def server(gen2_vhd: Path) -> Iterator[RangeServer]:
             self._answer(200, 0, size, body=b"")
 
         def do_GET(self) -> None:
-            start, _, end = (self.headers.get("x-ms-range") or self.headers["Range"]).removeprefix("bytes=").partition("-")
+            start, _, end = (self.headers["Range"]).removeprefix("bytes=").partition("-")
             first, last = int(start), min(int(end), size - 1)
             state.ranges.append((first, last))
             with state.path.open("rb") as file:
@@ -50,7 +52,10 @@ def server(gen2_vhd: Path) -> Iterator[RangeServer]:
                 self._answer(206, first, last - first + 1, body=file.read(last - first + 1))
 
         def _answer(self, status: int, first: int, length: int, *, body: bytes) -> None:
-            if "sig=" not in self.path or state.refuse_with:
+            if state.busy_for:
+                state.busy_for -= 1
+                status, length, body = 503, 0, b""
+            elif "sig=" not in self.path or state.refuse_with:
                 status, length, body = state.refuse_with or 403, 0, b""
             elif self.headers.get("If-Match", state.etag) != state.etag:
                 status, length, body = 412, 0, b""
@@ -79,7 +84,7 @@ def server(gen2_vhd: Path) -> Iterator[RangeServer]:
     httpd.server_close()
 
 
-def test_remote_disk_gives_the_same_inventory_with_few_bytes(server: RangeServer, gen2_vhd: Path) -> None:
+def test_remote_disk_gives_the_same_inventory_with_few_bytes(server: CountingServer, gen2_vhd: Path) -> None:
     with BlobRangeReader.open_url(server.url) as reader:
         found = inspect_disk(reader, hash_files=False, require_footer=True)
         traffic = reader.traffic
@@ -89,7 +94,7 @@ def test_remote_disk_gives_the_same_inventory_with_few_bytes(server: RangeServer
     assert traffic.bytes_read < gen2_vhd.stat().st_size // 10
 
 
-def test_block_is_fetched_once(server: RangeServer) -> None:
+def test_block_is_fetched_once(server: CountingServer) -> None:
     with BlobRangeReader.open_url(server.url, block_bytes=4096) as reader:
         for _ in range(5):
             reader.seek(100)
@@ -97,7 +102,7 @@ def test_block_is_fetched_once(server: RangeServer) -> None:
         assert reader.traffic.requests == 1
 
 
-def test_reading_on_fetches_ahead_several_ranges_at_once(server: RangeServer) -> None:
+def test_reading_on_fetches_ahead_several_ranges_at_once(server: CountingServer) -> None:
     size = 4 << 20
     with BlobRangeReader.open_url(server.url) as reader:
         content = bytearray()
@@ -117,7 +122,7 @@ def test_cache_is_bounded() -> None:
         assert len(reader._blocks) <= 100
 
 
-def test_blob_that_changes_while_it_is_read_is_refused(server: RangeServer) -> None:
+def test_blob_that_changes_while_it_is_read_is_refused(server: CountingServer) -> None:
     with BlobRangeReader.open_url(server.url) as reader:
         server.etag = '"0x2"'
         with pytest.raises(CloudError) as caught:
@@ -126,7 +131,7 @@ def test_blob_that_changes_while_it_is_read_is_refused(server: RangeServer) -> N
 
 
 @pytest.mark.parametrize("status", [403, 404])
-def test_refusal_is_a_typed_error_that_does_not_tell_the_sas(server: RangeServer, status: int) -> None:
+def test_refusal_is_a_typed_error_that_does_not_tell_the_sas(server: CountingServer, status: int) -> None:
     server.refuse_with = status
     with pytest.raises(CloudError) as caught:
         BlobRangeReader.open_url(server.url)
@@ -135,10 +140,30 @@ def test_refusal_is_a_typed_error_that_does_not_tell_the_sas(server: RangeServer
     assert "sig" not in str(caught.value)
 
 
-def test_storage_failure_in_the_middle_of_a_disk_comes_out_as_itself(server: RangeServer) -> None:
+def test_storage_failure_in_the_middle_of_a_disk_comes_out_as_itself(server: CountingServer) -> None:
     with BlobRangeReader.open_url(server.url) as reader:
         reader.seek(0)
         reader.read(10)
         server.refuse_with = 403
         with pytest.raises(CloudError):
             inspect_disk(reader, hash_files=False)
+
+
+def test_busy_storage_is_asked_again(server: CountingServer) -> None:
+    server.busy_for = 2
+    with BlobRangeReader.open_url(server.url, first_wait_s=0.01) as reader:
+        server.busy_for = 2
+        assert len(reader.read(10)) == 10
+
+
+def test_storage_that_stays_busy_is_a_typed_error(server: CountingServer) -> None:
+    server.refuse_with = 503
+    with pytest.raises(CloudError) as caught:
+        BlobRangeReader.open_url(server.url, first_wait_s=0.01)
+    assert caught.value.status == 503
+
+
+def test_unreachable_storage_is_a_typed_error_that_does_not_tell_the_sas() -> None:
+    with pytest.raises(CloudError) as caught:
+        BlobRangeReader.open_url(f"http://127.0.0.1:9/account/vhds/image.vhd?{SAS}", first_wait_s=0.01)
+    assert "sig" not in str(caught.value)

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import httpx
 
 from images.stages.boot import BootstrapFile, BootstrapFileOutcome, BootstrapInput, BootstrapResult, FirstBootResult, OutboundInput
+from images.stages.content import SourceFile
 from images.stages.contract import NoInput, StageResult
 from images.stages.link import GUEST_FOLDER
 from infra.local.machine.accounts import account_names
+from infra.local.machine.disk import MachineDisk
+from infra.local.machine.downloads import download, with_attempts
 from infra.local.machine.inventory import VHD_ID_FILE
-from infra.local.machine.remoting import BLOCK_OUTBOUND_RULE, listeners, remove_firewall_rule, set_firewall_rule
+from infra.local.machine.model import CURRENT_VERSION
+from infra.local.machine.remoting import BLOCK_OUTBOUND_RULE, certificates, listeners, remove_firewall_rule, set_firewall_rule
 from infra.local.machine.scheduled_tasks import task_paths
 from infra.local.machine.stage_run import StageFailureError, StageRun
-from infra.local.machine.stages.finish import EXPAND_VOLUME_TASK
+from infra.local.machine.stages.finish import PLUGINS
 from infra.local.machine.unpacking import ArchiveError, unpack
 
+_ATTEMPTS = 2
 BUILD_PREFIX = "winvhd"
 """Accounts and tasks of a build begin with it."""
 _ARCHIVES = (".zip", ".tar.gz", ".tgz")
@@ -26,70 +34,96 @@ _ARCHIVES = (".zip", ".tar.gz", ".tgz")
 
 def test_first_boot(run: StageRun, _: NoInput) -> FirstBootResult:
     """State of the installation, and what is still there of the build that made the image; this test's own way in is not counted."""
-    disk = run.disk
-    leftovers = [f"account {name}" for name in account_names(disk) if name.lower().startswith(BUILD_PREFIX)][1:]
-    leftovers += [f"listener {one.transport} {one.port}" for one in listeners(disk)][1:]
-    own = {EXPAND_VOLUME_TASK.lower(), rf"\winvhd-{run.context.run_id}".lower()}
-    tasks = [path for path in task_paths(disk) if path.lower().startswith(f"\\{BUILD_PREFIX}") and path.lower() not in own]
-    leftovers += [f"task {path}" for path in tasks]
-    folder = disk.path(GUEST_FOLDER)
-    began = run.machine.boot_time.timestamp()
-    for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if file.is_file() and file.stat().st_mtime < began:
-            leftovers.append("\\".join((GUEST_FOLDER, *file.relative_to(folder).parts)))
-    vhd_id = disk.path(VHD_ID_FILE)
+    vhd_id = run.disk.path(VHD_ID_FILE)
     return FirstBootResult(
         changed=False,
         image_state=run.machine.image_state,
-        leftovers=tuple(leftovers),
+        leftovers=(*_remoting_leftovers(run.disk), *_folder_leftovers(run.disk), *_task_leftovers(run)),
         vhd_id=vhd_id.read_text(encoding="utf-8").strip() if vhd_id.exists() else "",
     )
 
 
+def _remoting_leftovers(disk: MachineDisk) -> Iterator[str]:
+    """Accounts, profiles, listeners and certificates; one of each is the way in of whoever asks."""
+    accounts = [name for name in account_names(disk) if name.lower().startswith(BUILD_PREFIX)]
+    yield from (f"account {name}" for name in accounts[1:])
+    users = disk.path(r"C:\Users")
+    for folder in sorted(users.iterdir()) if users.is_dir() else ():
+        if folder.name.lower().startswith(BUILD_PREFIX) and folder.name not in accounts:
+            yield rf"profile C:\Users\{folder.name}"
+    https = [listener for listener in listeners(disk) if listener.transport == "HTTPS"]
+    if len(https) > 1:
+        yield f"listeners {len(https)}"
+    used = {listener.thumbprint.upper() for listener in https}
+    yield from (f"certificate {thumbprint}" for thumbprint in certificates(disk) if thumbprint not in used)
+
+
+def _folder_leftovers(disk: MachineDisk) -> Iterator[str]:
+    """Files of the build that are older than this installation."""
+    installed = disk.make_key(CURRENT_VERSION).get("InstallDate", 0)
+    for root in (GUEST_FOLDER, PLUGINS):
+        folder = disk.path(root)
+        for file in sorted(folder.rglob("*")) if folder.is_dir() else ():
+            if file.is_file() and isinstance(installed, int) and file.stat().st_mtime < installed:
+                yield "file " + "\\".join((root, *file.relative_to(folder).parts))
+
+
+def _task_leftovers(run: StageRun) -> Iterator[str]:
+    own = rf"\winvhd-{run.context.run_id}".lower()
+    for path in task_paths(run.disk):
+        if path.lower().startswith(rf"\{BUILD_PREFIX}-") and path.lower() != own:
+            yield f"task {path}"
+
+
 def test_node_bootstrap(run: StageRun, wanted: BootstrapInput) -> BootstrapResult:
-    """For each Kubernetes version its files: from the cache by base name, else downloaded; verified and unpacked."""
+    """For each Kubernetes version its files: from the cache by base name and hash, else downloaded; verified and unpacked."""
+    work = run.disk.path(wanted.work_folder)
+    if work.is_dir():
+        shutil.rmtree(work)
     cached = _by_name(run.disk.path(wanted.cache_root))
     outcomes = []
     with run.client() as client:
-        for version in wanted.versions:
+        for number, version in enumerate(wanted.versions):
+            run.progress(f"Kubernetes {version.kubernetes_version}", number, len(wanted.versions))
             for file in version.files:
                 run.check_stopped()
-                folder = rf"{wanted.work_folder.rstrip(chr(92))}\{version.kubernetes_version}"
+                folder = rf"{wanted.work_folder.rstrip(chr(92))}\{version.kubernetes_version}\{file.name}"
                 outcomes.append(_bring(run, client, cached, file, version.kubernetes_version, folder))
-                run.progress(f"{version.kubernetes_version}: {file.name} from {outcomes[-1].source}")
     return BootstrapResult(changed=True, files=tuple(outcomes), downloads=sum(outcome.source == "download" for outcome in outcomes))
 
 
-def _by_name(root: Path) -> dict[str, Path]:
-    """Files below a folder by their base names, lower case; of several with one name the first in order of paths."""
-    found: dict[str, Path] = {}
+def _by_name(root: Path) -> dict[str, list[Path]]:
+    """Files below a folder by their base names, lower case."""
+    found: dict[str, list[Path]] = {}
     for file in sorted(root.rglob("*")) if root.is_dir() else ():
         if file.is_file():
-            found.setdefault(file.name.lower(), file)
+            found.setdefault(file.name.lower(), []).append(file)
     return found
 
 
 def _bring(
-    run: StageRun, client: httpx.Client, cached: dict[str, Path], file: BootstrapFile, version: str, folder: str
+    run: StageRun, client: httpx.Client, cached: dict[str, list[Path]], file: BootstrapFile, version: str, folder: str
 ) -> BootstrapFileOutcome:
     started = time.monotonic()
-    there = cached.get(file.name.lower())
-    content, error, unpacked = b"", "", 0
+    source: Literal["cache", "download", "missing"] = "cache"
+    error, verified, unpacked = "", False, 0
     try:
-        content = there.read_bytes() if there else run.fetch(client, file.url).content
-    except StageFailureError as failure:
-        error = str(failure)
-    source = "missing" if error else ("cache" if there else "download")
-    verified = not error and hashlib.sha256(content).hexdigest() == file.sha256
-    if not error and not verified:
-        error = f"{file.name}: the sha256 is not {file.sha256}"
-    if verified and file.name.lower().endswith(_ARCHIVES):
-        try:
+        there = _cached(cached, file)
+        if there is None:
+            source = "missing"
+            wanted = SourceFile(url=file.url, path=rf"{folder}\download\{file.name}", sha256=file.sha256, size_bytes=file.size_bytes)
+            content, _ = with_attempts(run, _ATTEMPTS, lambda: download(run, client, wanted))
+            run.disk.write(wanted.path, content)
+            source = "download"
+        else:
+            content = there
+        verified = True
+        if file.name.lower().endswith(_ARCHIVES):
             for path, member in unpack(file.name, content):
-                run.disk.write(rf"{folder}\{path}", member)
+                run.disk.write(rf"{folder}\unpacked\{path}", member)
                 unpacked += 1
-        except ArchiveError as failure:
-            error = str(failure)
+    except (StageFailureError, ArchiveError) as failure:
+        error = str(failure)
     return BootstrapFileOutcome(
         kubernetes_version=version,
         name=file.name,
@@ -99,6 +133,15 @@ def _bring(
         seconds=round(time.monotonic() - started, 3),
         error=error,
     )
+
+
+def _cached(cached: dict[str, list[Path]], file: BootstrapFile) -> bytes | None:
+    """The bytes of a cached file with this name and hash, None when there is none."""
+    for path in cached.get(file.name.lower(), []):
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() == file.sha256:
+            return content
+    return None
 
 
 def set_outbound_access(run: StageRun, wanted: OutboundInput) -> StageResult:

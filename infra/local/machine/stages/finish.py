@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,20 +28,29 @@ from infra.local.machine.scheduled_tasks import register_task
 from infra.local.machine.stage_run import StageFailureError, StageRun
 from infra.local.machine.update_history import add_history
 
-EXPAND_VOLUME_TASK = r"\winvhd-expand-volume"
+EXPAND_VOLUME_TASK = r"\expand-os-volume"
 _EXPAND_VOLUME = (
-    '-NoProfile -NonInteractive -Command "Resize-Partition -DriveLetter C -Size (Get-PartitionSupportedSize -DriveLetter C).SizeMax"'
+    '-NoProfile -NonInteractive -ExecutionPolicy Bypass -Command "$max = (Get-PartitionSupportedSize -DriveLetter C).SizeMax; '
+    'if ($max -gt (Get-Partition -DriveLetter C).Size + 1MB) { Resize-Partition -DriveLetter C -Size $max }"'
 )
-_POWERSHELL = r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe"
 _ATTEMPTS = 3
 PLUGINS = r"C:\Packages\Plugins"
-_LEFTOVER_FOLDERS = (r"C:\Windows\Temp", r"C:\Windows\SoftwareDistribution\Download", r"C:\Windows\Logs\CBS", PLUGINS)
+_LEFTOVER_FOLDERS = (
+    r"C:\Windows\Temp",
+    r"C:\Windows\SoftwareDistribution\Download",
+    r"C:\Windows\Logs\CBS",
+    r"C:\Windows\Logs\DISM",
+    r"C:\ProgramData\Microsoft\Windows\WER\ReportQueue",
+    r"C:\ProgramData\Microsoft\Windows\WER\ReportArchive",
+    r"C:\Users\Public\Downloads",
+    PLUGINS,
+)
 
 
 def register_expand_volume_task(run: StageRun, _: NoInput) -> StageResult:
     """A task that grows C: to the disk when a node starts."""
     with run.machine.lock:
-        changed = register_task(run.disk, EXPAND_VOLUME_TASK, _POWERSHELL, _EXPAND_VOLUME, at_startup=True)
+        changed = register_task(run.disk, EXPAND_VOLUME_TASK, "powershell.exe", _EXPAND_VOLUME, at_startup=True)
     return StageResult(changed=changed)
 
 
@@ -56,7 +66,7 @@ def update_defender(run: StageRun, wanted: DefenderInput) -> DefenderResult:
     age = (run.now - after.updated).total_seconds() / 3600
     if age > wanted.max_signature_age_hours:
         raise StageFailureError(
-            "defender-stale", f"the signatures {after.signatures} are {age:.0f} h old, allowed are {wanted.max_signature_age_hours} h"
+            "signatures-old", f"the signatures {after.signatures} are {age:.0f} h old, allowed are {wanted.max_signature_age_hours} h"
         )
     return DefenderResult(
         changed=after != before,
@@ -119,7 +129,11 @@ def clear_build_leftover(run: StageRun, _: NoInput) -> ClearBuildLeftoverResult:
 
 def set_vhd_identity(run: StageRun, wanted: VhdIdentityInput) -> StageResult:
     """C:\\vhd-id.txt with the image's GUID."""
-    return StageResult(changed=_set_text(run, VHD_ID_FILE, wanted.vhd_id))
+    try:
+        identity = str(uuid.UUID(wanted.vhd_id))
+    except ValueError as error:
+        raise StageFailureError("bad-input", f"{wanted.vhd_id} is no GUID") from error
+    return StageResult(changed=_set_text(run, VHD_ID_FILE, identity))
 
 
 def set_text_file(run: StageRun, wanted: TextFileInput) -> StageResult:

@@ -8,21 +8,22 @@ import time
 from images.stages.finish import GeneralizeInput, GeneralizeResult
 from images.stages.link import RUNS_FOLDER
 from infra.local.guest.remoting import remove_remoting
+from infra.local.machine.base import GENERALIZED
 from infra.local.machine.scheduled_tasks import remove_task
 from infra.local.machine.stage_run import StageFailureError, StageRun
-from infra.local.machine.stages.finish import PLUGINS
 from infra.local.machine.sysprep import SysprepStuckError, generalize, log_tails, remove_agents
 
 READ_WAIT_S = 60.0
 _POLL_S = 0.05
-_AGENT_FOLDER = r"C:\WindowsAzure"
+_AGENT_FOLDERS = (r"C:\WindowsAzure", r"C:\Packages")
 
 
 def invoke_generalize(run: StageRun, wanted: GeneralizeInput) -> GeneralizeResult:
     """Sysprep to IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE; a stuck one fails with the ends of its logs."""
     started = time.monotonic()
     if run.machine.pending_reboot:
-        raise StageFailureError("reboot-pending", "sysprep does not run while a change waits for a restart")
+        raise StageFailureError("sysprep-stuck", "sysprep does not generalize while a change waits for a restart")
+    changed = run.machine.image_state != GENERALIZED
     fault = run.faults.should("guest.sysprep", run.context.vm_id)
     with run.machine.lock:
         remove_agents(run.disk)
@@ -31,12 +32,12 @@ def invoke_generalize(run: StageRun, wanted: GeneralizeInput) -> GeneralizeResul
         except SysprepStuckError as error:
             message = f"{error} (bound {wanted.sysprep_timeout_s} s)\n{log_tails(run.disk)}"
             raise StageFailureError("sysprep-stuck", message) from error
-        for folder in (_AGENT_FOLDER, PLUGINS):
+        for folder in _AGENT_FOLDERS:
             path = run.disk.path(folder)
             if path.is_dir():
                 shutil.rmtree(path)
     run.then = lambda: _leave(run, wanted)
-    return GeneralizeResult(changed=True, image_state=state, seconds=round(time.monotonic() - started, 3))
+    return GeneralizeResult(changed=changed, image_state=state, seconds=round(time.monotonic() - started, 3))
 
 
 def _leave(run: StageRun, wanted: GeneralizeInput) -> None:

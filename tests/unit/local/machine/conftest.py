@@ -86,13 +86,15 @@ class Box:
 
     def __post_init__(self) -> None:
         self.engine = ModelEngine(Outside(self.world.gateway), self.faults, LatencyProfile())
-        self.boot()
+        self.machine = self._start()
 
     def boot(self) -> None:
-        """Start it from what is on its disk, and nothing else."""
-        if hasattr(self, "machine"):
-            self.machine.disk.save()
-        self.machine = self.engine.boot(MachineDisk.open(self.folder), boot_time=datetime.now(UTC), outbound_allowed=self.outbound_allowed)
+        """Start it again from what is on its disk, and nothing else."""
+        self.machine.disk.save()
+        self.machine = self._start()
+
+    def _start(self) -> Machine:
+        return self.engine.boot(MachineDisk.open(self.folder), boot_time=datetime.now(UTC), outbound_allowed=self.outbound_allowed)
 
     @property
     def disk(self) -> MachineDisk:

@@ -146,6 +146,17 @@ def test_a_wrong_hash_fails_and_leaves_no_file(box: Box) -> None:
     assert not box.disk.path(CACHE).exists()
 
 
+def test_corrupt_manifests_and_layers_are_pulled_again(tmp_path: Path, make_box: Callable[..., Box]) -> None:
+    faults = Faults()
+    with serve(create_app(tmp_path / "origin", faults)) as gateway:
+        box = make_box(outside=World(gateway, tmp_path / "origin"))
+        install_containerd(box)
+        image = box.world.image(PAUSE)
+        faults.replace(FaultPlan(rules=(FaultRule(point="origin.fetch", key="*/v2/*", fault=Fault(code="corrupt"), times=2),)))
+        outcome = box.run("Import-ContainerImage.ps1", images=[image], parallel=1, attempts=3)
+        assert outcome.last["images"][0]["attempts"] == 3
+
+
 def test_a_corrupt_download_is_tried_again(tmp_path: Path, make_box: Callable[..., Box]) -> None:
     faults = Faults()
     with serve(create_app(tmp_path / "origin", faults)) as gateway:

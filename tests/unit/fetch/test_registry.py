@@ -1,0 +1,179 @@
+"""The pull side of a registry: what its bytes hash to is believed, what it says of them is not."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from images.errors import ArtifactError
+from infra.fetch.registry import Registry, split_reference
+from tests.unit.fetch.serving import Answer, Server
+
+HOST = "registry.example"
+REFERENCE = f"{HOST}/team/thing:1.0"
+MANIFESTS = f"/{HOST}/v2/team/thing/manifests"
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+
+
+@pytest.fixture
+def registry(server: Server, client: httpx.Client) -> Registry:
+    return Registry(client, server.route, first_wait_s=0.01)
+
+
+def _digest(body: bytes) -> str:
+    return "sha256:" + hashlib.sha256(body).hexdigest()
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, indent=3).encode()
+
+
+def _layer(title: str | None, body: bytes) -> dict[str, Any]:
+    layer: dict[str, Any] = {"digest": _digest(body), "size": len(body)}
+    return layer | {"annotations": {"org.opencontainers.image.title": title}} if title else layer
+
+
+INDEX = _json({"mediaType": INDEX_TYPE, "manifests": [{"digest": _digest(b"m"), "platform": {"os": "windows"}}]})
+ARTIFACT = _json({"layers": [_layer("a.zip", b"first"), _layer(None, b"no title"), {**_layer(None, b"null"), "annotations": None}]})
+
+
+@pytest.mark.parametrize(
+    ("reference", "parts"),
+    [
+        ("mcr.microsoft.com/oss/pause:3.10", ("mcr.microsoft.com", "oss/pause", "3.10")),
+        ("localhost:5000/a:1", ("localhost:5000", "a", "1")),
+    ],
+)
+def test_references_come_apart_at_registry_and_tag(reference: str, parts: tuple[str, str, str]) -> None:
+    assert split_reference(reference) == parts
+
+
+def test_an_image_is_locked_to_the_digest_of_the_index_its_tag_names(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(INDEX, headers={"Docker-Content-Digest": "sha256:" + "0" * 64}))
+    assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
+    (asked,) = server.asked
+    assert INDEX_TYPE in asked.headers["Accept"]
+    assert "application/vnd.docker.distribution.manifest.v2+json" in asked.headers["Accept"]
+
+
+def test_an_artifact_is_locked_with_its_titled_files(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(ARTIFACT))
+    locked = registry.lock_artifact(REFERENCE)
+    assert locked.digest == _digest(ARTIFACT)
+    assert [(file.title, file.sha256, file.size_bytes) for file in locked.files] == [("a.zip", hashlib.sha256(b"first").hexdigest(), 5)]
+    assert Registry.blob_url(REFERENCE, "ab") == f"https://{HOST}/v2/team/thing/blobs/sha256:ab"
+
+
+def test_a_container_image_is_no_artifact(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(INDEX))
+    with pytest.raises(ArtifactError, match="no files with a title") as caught:
+        registry.lock_artifact(REFERENCE)
+    assert "container image" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        [{"annotations": {"org.opencontainers.image.title": "a"}}],
+        [{**_layer("a", b"x"), "digest": "sha512:" + "0" * 128}],
+        [{**_layer("a", b"x"), "size": -1}],
+        ["text"],
+        {"a": 1},
+    ],
+)
+def test_a_manifest_against_the_specification_is_refused(server: Server, registry: Registry, layers: Any) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(_json({"layers": layers})))
+    with pytest.raises(ArtifactError, match="OCI specification"):
+        registry.lock_artifact(REFERENCE)
+
+
+def test_bytes_of_another_digest_than_was_asked_for_are_refused(server: Server, registry: Registry) -> None:
+    wanted = _digest(b"what was promised")
+    server.on(f"{MANIFESTS}/{wanted}", Answer(INDEX, headers={"Docker-Content-Digest": wanted}))
+    with pytest.raises(ArtifactError, match=_digest(INDEX)):
+        registry.manifest(HOST, "team/thing", wanted)
+
+
+def test_a_manifest_by_its_digest_is_given_when_a_second_try_has_the_right_bytes(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/{_digest(INDEX)}", Answer(INDEX[:-1]), Answer(INDEX))
+    found = registry.manifest(HOST, "team/thing", _digest(INDEX))
+    assert (found.digest, found.content) == (_digest(INDEX), json.loads(INDEX))
+
+
+def test_a_missing_tag_is_named_and_not_asked_for_again(server: Server, registry: Registry) -> None:
+    with pytest.raises(ArtifactError, match=rf"https://{HOST}/v2/team/thing/manifests/1\.0: HTTP 404"):
+        registry.lock_image(REFERENCE)
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"\xff\xfe", b"null"])
+def test_an_answer_that_is_no_json_object_is_refused(server: Server, registry: Registry, body: bytes) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(body))
+    with pytest.raises(ArtifactError, match="not a JSON object"):
+        registry.lock_image(REFERENCE)
+
+
+def test_an_oversized_manifest_is_refused(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(b" " * (4 * 1024 * 1024 + 1)))
+    with pytest.raises(ArtifactError, match="4 MiB"):
+        registry.lock_image(REFERENCE)
+
+
+def test_a_registry_that_is_too_busy_is_asked_again_when_it_says(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(status=429, headers={"Retry-After": "1"}), Answer(INDEX))
+    assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
+    assert 0.95 < server.asked[1].at - server.asked[0].at < 3
+
+
+class TestTokens:
+    """Registries that want a token also for anonymous pulls."""
+
+    CHALLENGE = 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:team/thing:pull",error="x"'
+
+    def _challenge(self, server: Server, challenge: str = CHALLENGE) -> None:
+        server.on(f"{MANIFESTS}/1.0", Answer(status=401, headers={"WWW-Authenticate": challenge}), Answer(INDEX))
+
+    @pytest.mark.parametrize("name", ["token", "access_token"])
+    def test_a_challenge_is_followed_for_an_anonymous_token(self, server: Server, registry: Registry, name: str) -> None:
+        self._challenge(server)
+        server.on("/auth.example/token", Answer(_json({name: "t0"})))
+        assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
+        first, token, second = server.asked
+        assert "Authorization" not in first.headers | token.headers
+        assert httpx.URL(token.target).params.multi_items() == [("service", "registry.example"), ("scope", "repository:team/thing:pull")]
+        assert second.headers["Authorization"] == "Bearer t0"
+
+    @pytest.mark.parametrize("challenge", ['Basic realm="https://auth.example/token"', 'Bearer realm="http://auth.example/token"', ""])
+    def test_a_registry_that_wants_a_password_or_plain_http_gets_nothing(self, server: Server, registry: Registry, challenge: str) -> None:
+        self._challenge(server, challenge)
+        with pytest.raises(ArtifactError, match="wants credentials"):
+            registry.lock_image(REFERENCE)
+        assert len(server.asked) == 1
+
+    def test_a_token_that_does_not_help_is_the_end(self, server: Server, registry: Registry) -> None:
+        server.on(f"{MANIFESTS}/1.0", Answer(status=401, headers={"WWW-Authenticate": self.CHALLENGE}))
+        server.on("/auth.example/token", Answer(_json({"token": "t0"})))
+        with pytest.raises(ArtifactError, match="HTTP 401") as caught:
+            registry.lock_image(REFERENCE)
+        assert len(server.asked) == 3
+        assert "t0" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("answer", "reason"),
+        [(Answer(status=403), "HTTP 403"), (Answer(b"oops"), "not a JSON object"), (Answer(b"{}"), "no token")],
+    )
+    def test_a_token_service_that_gives_no_token_is_named(self, server: Server, registry: Registry, answer: Answer, reason: str) -> None:
+        self._challenge(server)
+        server.on("/auth.example/token", answer)
+        with pytest.raises(ArtifactError, match=reason):
+            registry.lock_image(REFERENCE)
+
+    def test_a_busy_token_service_is_asked_again(self, server: Server, registry: Registry) -> None:
+        refusal = Answer(status=401, headers={"WWW-Authenticate": self.CHALLENGE})
+        server.on(f"{MANIFESTS}/1.0", refusal, refusal, Answer(INDEX))
+        server.on("/auth.example/token", Answer(status=503), Answer(_json({"token": "t0"})))
+        assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
