@@ -127,7 +127,7 @@ def requests_of(build: Build, vm: BuildVm) -> int | None:
     if url is None:
         return None
     lines = httpx.get(url, timeout=30).raise_for_status().text.splitlines()
-    client = f"winvhd-guest/{vm.vm_id}".lower()
+    client = f"winvhd-guest/{vm.vm_id.lstrip('/')}".lower()
     return sum(str(json.loads(line)["client"]).lower() == client for line in lines if line)
 
 

@@ -12,7 +12,8 @@ from pydantic import SecretStr
 Role = Literal["build", "test", "plain"]
 """build: where the image is made; test: boots the captured VHD; plain: boots the base image, to compare with."""
 
-ADMIN_NAME = "winvhd"
+ADMIN_NAME = "nodeadmin"
+"""Not the build account of first contact: the image's administrator is whoever boots it next."""
 
 
 @dataclass(frozen=True)

@@ -100,7 +100,7 @@ def test_a_damaged_record_of_what_is_up_means_nothing_is_up(runner: CliRunner, t
     assert (done.exit_code, "nothing was up" in done.stderr) == (0, True)
 
 
-def test_help_and_version_start_without_importing_prefect_or_the_sdks() -> None:
-    program = "import sys, flows.cli.main; print(*sorted({'prefect', 'azure.mgmt.compute', 'azure.storage.blob'} & set(sys.modules)))"
+def test_the_command_line_starts_without_importing_the_sdks() -> None:
+    program = "import sys, flows.cli.main; print([name for name in sys.modules if name.startswith('azure.')])"
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "azure.mgmt.compute" not in done.stdout
+    assert done.stdout == "[]\n"
