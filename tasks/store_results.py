@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 
 from images.e2e import E2ECase
 from images.notes.facts import ReleaseFacts
-from images.notes.markdown import render_markdown
+from images.notes.markdown import render_markdown, tagged
 from infra.azure.blob_copy import CopiedVhd
 from infra.azure.blob_storage import BuildBlobs
 from infra.azure.disk_capture import CapturedVhd
@@ -74,7 +74,7 @@ def summarize(build: Build, built: BuiltImage) -> dict[str, Any]:
         "vhd_sha256": built.captured.sha256,
         "vhd_size_bytes": built.captured.size_bytes,
         "copied_to": built.copied.url if built.copied else None,
-        "container_images": len({image.digest for image in inventory.container_images}),
+        "container_images": len(tagged(inventory.container_images)),
         "cached_files": len(inventory.cached_files),
         "checks_passed": sum(case.outcome == "passed" for case in built.cases),
         "seconds": round((datetime.now(UTC) - build.started).total_seconds(), 1),

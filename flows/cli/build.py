@@ -49,8 +49,9 @@ def _summary(result: dict[str, Any]) -> None:
         f"built {result['image']} {result['image_version']} in {result['seconds']:.0f} s: {result['container_images']} container images,"
         f" {result['cached_files']} cached files, {result['checks_passed']} checks passed",
         f"  folder         {folder}",
-        f"  VHD            {result['vhd_url']}",
+        f"  VHD            {folder}/image.vhd",
         f"                 sha256 {result['vhd_sha256']}",
+        f"                 {result['vhd_url']}",
     ]
     if result["copied_to"]:
         lines.append(f"  copy           {result['copied_to']}")

@@ -66,7 +66,7 @@ class LiveDisplay:
                 self._progress.update(self._running[event.step], completed=event.done or 0, total=event.total, message=event.message[:60])
             elif event.kind == "end" and event.step in self._running:
                 self._progress.remove_task(self._running.pop(event.step))
-                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {event.step}", style="default")
+                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {event.step}")
                 self._progress.console.print(line)
 
 

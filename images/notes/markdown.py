@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from images.inventory import ContainerImage
 from images.notes.facts import ReleaseFacts, human_size
 
 _ENVIRONMENT = Environment(
@@ -26,10 +29,17 @@ def _cell(value: int | str | list[str]) -> str:
 _ENVIRONMENT.filters["cell"] = _cell
 
 
+def tagged(images: Iterable[ContainerImage]) -> list[ContainerImage]:
+    """The images by tag: containerd also knows each of them by two digests."""
+    return [image for image in images if "@" not in image.name and not image.name.startswith("sha256:")]
+
+
 def render_markdown(facts: ReleaseFacts) -> str:
     """The notes as Markdown; the same facts give the same bytes."""
     inventory = facts.inventory
-    tags = [image for image in inventory.container_images if "@" not in image.name and not image.name.startswith("sha256:")]
     return _ENVIRONMENT.get_template("release-notes.md.j2").render(
-        facts=facts, inventory=inventory, images=tags, cached_bytes=sum(file.size_bytes for file in inventory.cached_files)
+        facts=facts,
+        inventory=inventory,
+        images=tagged(inventory.container_images),
+        cached_bytes=sum(file.size_bytes for file in inventory.cached_files),
     )

@@ -104,11 +104,11 @@ def _private(definition: ImageDefinition) -> Step:
 
 
 def planned_files(inputs: Iterable[Mapping[str, JsonValue]]) -> tuple[PlannedFile, ...]:
-    """The files of a plan's inputs (packages, the runtime's archive), each once, sorted; archives of tools are unpacked and not kept."""
+    """The files of a plan's inputs, each once, sorted; archives of the runtime and of tools are unpacked and need not stay."""
     found: dict[str, PlannedFile] = {}
     unpacked: set[str] = set()
     for given in inputs:
-        for file in [*_objects(given.get("files")), *_objects([given.get("archive")])]:
+        for file in _objects(given.get("files")):
             path = str(file["path"])
             found.setdefault(path.casefold(), PlannedFile(path=path, sha256=str(file["sha256"])))
         unpacked |= {str(tool["archive"]).casefold() for tool in _objects(given.get("tools"))}

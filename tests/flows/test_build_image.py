@@ -10,10 +10,11 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from prefect import flow
 
 from flows.build_image import build_image
 from flows.choices import ImageChoice
-from images.errors import BootTestError, ConfigurationError, UnresolvedLockError
+from images.errors import BootTestError, CopyError, UnresolvedLockError
 from images.inventory import Inventory
 from images.loading import load_definition
 from infra.azure.blob_storage import BuildBlobs
@@ -111,12 +112,16 @@ def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     (taken,) = (tmp_path / "disks").rglob("v1.34.9-1int.zip")
     taken.unlink()
     store.export_vhd("opened", tmp_path / "robbed.vhd")
-    with open_build(definition.name, "local") as build:
-        lock, plan = plan_of(definition, build)
-        with capture_again(build, tmp_path / "robbed.vhd") as captured:
-            cases = boot_test(build, definition, lock, plan, captured)
-            with pytest.raises(BootTestError, match=r"node-bootstrap: 1\.34\.9 v1\.34\.9-1int\.zip"):
-                judge(build, definition, cases)
+
+    @flow(name="boot-a-robbed-image")
+    def boot_robbed_image() -> None:
+        with open_build(definition.name, "local") as build:
+            lock, plan = plan_of(definition, build)
+            with capture_again(build, tmp_path / "robbed.vhd") as captured:
+                judge(build, definition, boot_test(build, definition, lock, plan, captured))
+
+    with pytest.raises(BootTestError, match=r"node-bootstrap: 1\.34\.9 v1\.34\.9-1int\.zip"):
+        boot_robbed_image()
 
 
 def test_plain_base_image_bootstraps_by_downloading(define: Callable[..., str], profile: CloudProfile) -> None:
@@ -172,6 +177,6 @@ def test_azure_profile_builds_with_nothing_but_endpoints_and_credential_overridd
 def test_copy_to_an_unknown_account_is_refused_before_anything_is_built(
     define: Callable[..., str], profile: CloudProfile, resource_groups: Callable[[], list[str]]
 ) -> None:
-    with pytest.raises(ConfigurationError, match="nowhere"):
+    with pytest.raises(CopyError, match="nowhere"):
         build_image(ImageChoice(define()), "local", "nowhere/images")
     assert resource_groups() == []

@@ -137,6 +137,8 @@ class ScriptedGuest:
         self.boot_time_drifts = False
         self.unstable_looks = 0
         self.restart_deaf = 0
+        """So many requests for a restart are answered and not followed."""
+        self.deaf_restarts_winrm = False
         self.restart_s = 0.05
         self.half_starts = 0
         """So many starts get no further than to make the task, which then waits in vain for its input."""
@@ -199,6 +201,11 @@ class ScriptedGuest:
         if self._is_up:
             self._is_up = False
             self._call(self._listener.close())
+
+    def restart_winrm(self) -> None:
+        """The shells end, the boot goes on."""
+        self.down()
+        self.up()
 
     def reboot(self) -> None:
         """Down, forget what runs, up with a new boot time."""
@@ -301,12 +308,13 @@ class ScriptedGuest:
         )
 
     def _restart(self, process: GuestProcess, _stage_input: dict[str, Any]) -> int:
+        action: Callable[[], None] = self.reboot
         if self.restart_deaf > 0:
             self.restart_deaf -= 1
-        else:
-            thread = threading.Timer(0.1, self.reboot)
-            self._restarts.append(thread)
-            thread.start()
+            action = self.restart_winrm if self.deaf_restarts_winrm else lambda: None
+        thread = threading.Timer(0.1, action)
+        self._restarts.append(thread)
+        thread.start()
         return say(process, event="result", changed=True, boot_time=f"2026-08-11T00:00:{self.boots:02}Z")
 
 

@@ -28,6 +28,14 @@ def test_boot_time_that_moves_without_a_restart_is_not_taken_for_one(guest: Scri
     assert guest.starts.count("Restart-Guest.ps1") == 2
 
 
+def test_service_that_restarts_is_not_taken_for_a_restart_of_the_guest(guest: ScriptedGuest, link: GuestLink) -> None:
+    link.state()
+    guest.restart_deaf = 1
+    guest.deaf_restarts_winrm = True
+    assert link.restart().boot_time == "2026-08-11T00:00:02Z"
+    assert guest.starts.count("Restart-Guest.ps1") == 2
+
+
 def test_readiness_needs_two_looks_in_a_row(guest: ScriptedGuest, link: GuestLink) -> None:
     link.upload_scripts()
     guest.unstable_looks = 3

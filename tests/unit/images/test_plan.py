@@ -162,7 +162,6 @@ def test_the_runtime_uses_the_place_of_the_package_with_its_url() -> None:
 
 def test_a_plan_lists_the_files_that_must_be_on_the_image() -> None:
     assert [file.path for file in plan_of(rich_definition()).files] == [
-        "C:\\akse-cache\\containerd\\containerd-v1.7.20.tar.gz",
         "C:\\cache\\fix.zip",
         "C:\\cache\\k8s\\v1.30.1-1int.zip",
         "C:\\cache\\k8s\\v1.9.0-1int.zip",
