@@ -45,12 +45,13 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
         cloud: local is the stand-in on this machine, azure the real thing.
         copy_to: Optional second home of the VHD, ACCOUNT/CONTAINER; empty for none.
     """
-    definition = load_definition(find_definition(image))
+    file = find_definition(image)
+    definition = load_definition(file)
     with open_build(definition.name, cloud) as build:
         if copy_to:
             parse_copy_target(build, copy_to)
         with build.timings.step("resolve the lock") as step:
-            lock = resolve_lock(definition, build.cloud, progress=step.progress)
+            lock = resolve_lock(definition, file, build.cloud, progress=step.progress)
         plan = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
         (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
         for container in (CACHE_CONTAINER, BUILDS_CONTAINER):

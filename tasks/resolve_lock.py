@@ -15,28 +15,30 @@ from images.loading import definition_digest
 from images.lock import ImageLock, LockedFile, LockedUpdate, LockOrigin
 from infra.azure.marketplace import resolve_version
 from infra.azure.session import Cloud
-from infra.checkout import ROOT, output_folder
+from infra.checkout import output_folder
 from infra.fetch.http import hash_url, make_client
 from infra.fetch.registry import Registry
 
 PARALLEL = 8
 
 
-def lock_path(image: str, origin: LockOrigin) -> Path:
-    """Where the lock of an image lies: beside its definition when it is public, below out/ when it holds the stand-in's hashes."""
-    folder = ROOT / "images" / "definitions" if origin is LockOrigin.PUBLIC else output_folder() / "locks"
-    return folder / f"{image}.lock.yaml"
+def lock_path(definition_file: Path, origin: LockOrigin) -> Path:
+    """Where a definition's lock lies: beside it when it is public, below out/ when it holds the stand-in's hashes."""
+    folder = definition_file.parent if origin is LockOrigin.PUBLIC else output_folder() / "locks"
+    return folder / f"{definition_file.stem}.lock.yaml"
 
 
-def resolve_lock(definition: ImageDefinition, cloud: Cloud, *, progress: Callable[[str, int, int], None] = lambda *_: None) -> ImageLock:
-    """A lock that fits the definition and this cloud.
+def resolve_lock(
+    definition: ImageDefinition, file: Path, cloud: Cloud, *, progress: Callable[[str, int, int], None] = lambda *_: None
+) -> ImageLock:
+    """A lock that fits the definition in a file and this cloud.
 
     Raises UnresolvedLockError (no lock, for another definition, from the stand-in, hashes missing) and ArtifactError (the stand-in's
     origin can not give a file, or gives another one than the definition promises).
     """
     if cloud.profile.name == "azure":
-        return usable_public_lock(definition, lock_path(definition.name, LockOrigin.PUBLIC))
-    path = lock_path(definition.name, LockOrigin.STAND_IN)
+        return usable_public_lock(definition, lock_path(file, LockOrigin.PUBLIC))
+    path = lock_path(file, LockOrigin.STAND_IN)
     lock = _read(path) if path.exists() else None
     if lock is None or lock.definition_sha256 != definition_digest(definition):
         lock = make_lock(definition, cloud, LockOrigin.STAND_IN, progress=progress)

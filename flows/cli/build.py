@@ -10,7 +10,6 @@ import typer
 from rich.console import Console
 
 from flows.choices import CloudName
-from flows.cli.display import make_display
 from flows.cli.failure import reported
 from flows.cli.services import services_for_build
 
@@ -32,6 +31,7 @@ def build(
         with services_for_build(profile):
             from flows.build_image import build_image
             from flows.choices import ImageChoice
+            from flows.cli.display import make_display
             from tasks.progress import listening
 
             with make_display(console) as display, listening(display):

@@ -25,12 +25,13 @@ def lock(
         from infra.profiles import load_profile
         from tasks.resolve_lock import lock_path, make_lock, write_lock
 
-        definition = load_definition(find_definition(image))
+        file = find_definition(image)
+        definition = load_definition(file)
         origin = LockOrigin.STAND_IN if profile == "local" else LockOrigin.PUBLIC
         with stand_in_for_planning(profile), open_cloud(load_profile(profile)) as cloud:
             made = make_lock(
                 definition, cloud, origin, progress=lambda name, done, total: console.print(f"[{done}/{total}] {name}", markup=False)
             )
-        path = lock_path(definition.name, origin)
+        path = lock_path(file, origin)
         write_lock(made, path)
         typer.echo(f"wrote {path}: base {made.base_version}, {len(made.files)} files, {len(made.container_images)} container images")

@@ -28,9 +28,10 @@ def plan(
         from infra.profiles import load_profile
         from tasks.resolve_lock import resolve_lock
 
-        definition = load_definition(find_definition(image))
+        file = find_definition(image)
+        definition = load_definition(file)
         with stand_in_for_planning(profile), open_cloud(load_profile(profile)) as cloud:
-            lock = resolve_lock(definition, cloud)
+            lock = resolve_lock(definition, file, cloud)
         made = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
         if as_json:
             sys.stdout.write(made.model_dump_json(indent=2) + "\n")

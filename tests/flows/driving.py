@@ -19,9 +19,9 @@ from tasks.provision_vm import resources_of
 from tasks.resolve_lock import resolve_lock
 
 
-def plan_of(definition: ImageDefinition, build: Build) -> tuple[ImageLock, BuildPlan]:
+def plan_of(definition: ImageDefinition, file: Path, build: Build) -> tuple[ImageLock, BuildPlan]:
     """Lock and plan as the flow makes them."""
-    lock = resolve_lock(definition, build.cloud)
+    lock = resolve_lock(definition, file, build.cloud)
     return lock, make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
 
 

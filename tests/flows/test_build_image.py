@@ -106,7 +106,8 @@ def test_second_build_gets_the_next_version_and_reuses_the_artifact_cache(
 def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     built: dict[str, Any], define: Callable[..., str], profile: CloudProfile, tmp_path: Path
 ) -> None:
-    definition = load_definition(Path(define()))
+    file = Path(define())
+    definition = load_definition(file)
     store = FolderDiskStore(tmp_path / "disks")
     store.import_vhd(Path(built["folder"]) / "image.vhd", "opened", "V1", definition.os_disk_gib)
     (taken,) = (tmp_path / "disks").rglob("v1.34.9-1int.zip")
@@ -116,7 +117,7 @@ def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     @flow(name="boot-a-robbed-image")
     def boot_robbed_image() -> None:
         with open_build(definition.name, "local") as build:
-            lock, plan = plan_of(definition, build)
+            lock, plan = plan_of(definition, file, build)
             with capture_again(build, tmp_path / "robbed.vhd") as captured:
                 judge(build, definition, boot_test(build, definition, lock, plan, captured))
 
@@ -158,19 +159,17 @@ def test_azure_profile_builds_with_nothing_but_endpoints_and_credential_overridd
         stored["key"] = access.key.get_secret_value()
     path.write_text(yaml.safe_dump(content))
     monkeypatch.setenv("WINVHD_AZURE_PROFILE", str(path))
-    definition = load_definition(Path(define(name="azure-small")))
+    file = Path(define(name="azure-small"))
+    definition = load_definition(file)
     with pytest.raises(UnresolvedLockError, match="has no lock"):
-        build_image(ImageChoice(define(name="azure-small")), "azure", "")
-    committed = lock_path("azure-small", LockOrigin.PUBLIC)
-    try:
-        with open_build(definition.name, "azure") as build:
-            write_lock(make_lock(definition, build.cloud, LockOrigin.STAND_IN), committed)
-            with pytest.raises(UnresolvedLockError, match="stand-in"):
-                build_image(ImageChoice(define(name="azure-small")), "azure", "")
-            write_lock(make_lock(definition, build.cloud, LockOrigin.PUBLIC), committed)
-        result = build_image(ImageChoice(define(name="azure-small")), "azure", "")
-    finally:
-        committed.unlink(missing_ok=True)
+        build_image(ImageChoice(file), "azure", "")
+    committed = lock_path(file, LockOrigin.PUBLIC)
+    with open_build(definition.name, "azure") as build:
+        write_lock(make_lock(definition, build.cloud, LockOrigin.STAND_IN), committed)
+        with pytest.raises(UnresolvedLockError, match="stand-in"):
+            build_image(ImageChoice(file), "azure", "")
+        write_lock(make_lock(definition, build.cloud, LockOrigin.PUBLIC), committed)
+    result = build_image(ImageChoice(file), "azure", "")
     assert result["checks_passed"] > 0
 
 

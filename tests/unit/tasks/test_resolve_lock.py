@@ -80,5 +80,5 @@ def test_a_lock_with_an_entry_without_hash_is_refused_and_the_entry_named(tmp_pa
 
 def test_public_locks_lie_beside_their_definition_and_others_below_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WINVHD_OUT", str(tmp_path))
-    assert lock_path("img", LockOrigin.PUBLIC).parts[-3:] == ("images", "definitions", "img.lock.yaml")
-    assert lock_path("img", LockOrigin.STAND_IN) == tmp_path / "locks" / "img.lock.yaml"
+    assert lock_path(tmp_path / "d" / "img.yaml", LockOrigin.PUBLIC) == tmp_path / "d" / "img.lock.yaml"
+    assert lock_path(tmp_path / "d" / "img.yaml", LockOrigin.STAND_IN) == tmp_path / "locks" / "img.lock.yaml"
