@@ -14,6 +14,7 @@ from images.lock import ImageLock
 from images.plan import BuildPlan, make_plan
 from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER, ArtifactCache, BuildBlobs, ensure_container
 from infra.guest.package import guest_scripts
+from infra.signing.configured import signing_key
 from tasks.boot_test import boot_test, judge, plain_bootstrap
 from tasks.build import Build, open_build
 from tasks.capture_vhd import capture_vhd, download_image
@@ -25,9 +26,9 @@ from tasks.provision_vm import guest_port, provision_vm, resources_of
 from tasks.release_resources import release_resources
 from tasks.resolve_lock import resolve_lock
 from tasks.run_layer import LayerWork
-from tasks.store_results import BuiltImage, store_results
+from tasks.store_results import BuiltImage, Recipe, store_results
 from tasks.supply import ArtifactSupply, artifacts_of
-from tasks.write_documents import write_publishing_info
+from tasks.write_documents import write_publishing_info, write_sbom
 
 
 @flow(
@@ -47,6 +48,7 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
     """
     file = find_definition(image)
     definition = load_definition(file)
+    key = signing_key()
     with open_build(definition.name, cloud) as build:
         if copy_to:
             parse_copy_target(build, copy_to)
@@ -61,7 +63,7 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
             built = _build(build, definition, lock, plan, blobs)
             if copy_to:
                 built.copied = copy_image(build, built.captured, copy_to)
-        return store_results(build, built, blobs)
+        return store_results(build, built, Recipe(definition, lock, plan), blobs, key)
 
 
 def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, blobs: BuildBlobs) -> BuiltImage:
@@ -85,6 +87,7 @@ def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: Bui
         download_image(build, blobs, captured)
         inspect_vhd(build, definition, lock, plan, work.facts.inventory)
         write_publishing_info(build.folder, work.facts, captured)
+        write_sbom(build, work.facts, definition, lock, captured)
         cases: list[E2ECase] = [*booting.result(), *(plain.result() if plain else [])]
         judge(build, definition, cases)
         return BuiltImage(work.facts, captured, cases)

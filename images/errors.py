@@ -190,6 +190,13 @@ class CopyError(BuildError):
     title = "the copy failed"
 
 
+class VerificationError(BuildError):
+    """A finished image is not what its provenance says, or the provenance is not of the key that was named."""
+
+    exit_code = 19
+    title = "the verification failed"
+
+
 class CancelledError(BuildError):
     """The user stopped the build (Ctrl-C, or Cancel in the UI); 130 is the shell's own code for that."""
 
@@ -214,6 +221,7 @@ EXIT_CODES: dict[int, type[BuildError]] = {
         InventoryMismatchError,
         BootTestError,
         CopyError,
+        VerificationError,
         CancelledError,
     )
 }

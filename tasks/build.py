@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,6 +38,8 @@ class Build:
     timings: Timings = field(default_factory=Timings)
     traffic: LinkTraffic = field(default_factory=LinkTraffic)
     """Sum over the links that are closed."""
+    stopping: threading.Event = field(default_factory=threading.Event)
+    """Set once the build has failed or was stopped: its other threads must not wait for guests that are being deleted."""
 
     @property
     def vhd_id(self) -> UUID:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from pydantic import SecretStr
 
+from infra.azure.profile import CloudProfile
 from infra.azure.run_command import RunCommandResult, run_command
 from infra.azure.vm_request import BuildVm
 from infra.guest.contact import first_contact
@@ -27,10 +28,14 @@ def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
 
     with build.timings.step(f"first contact ({vm.role} VM)"):
         endpoint = first_contact(run, address=vm.address, port=port)
-        link = GuestLink(endpoint, limits=LinkLimits.paced(build.cloud.profile.poll_interval_s))
+        link = GuestLink(endpoint, limits=_limits(build.cloud.profile), stopping=build.stopping)
         link.upload_scripts()
     try:
         yield link
     finally:
         link.close()
         build.traffic += link.traffic
+
+
+def _limits(profile: CloudProfile) -> LinkLimits:
+    return LinkLimits.paced(profile.poll_interval_s, restart_s=profile.restart_limit_s, reconnect_s=profile.silence_limit_s)

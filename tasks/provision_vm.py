@@ -54,10 +54,12 @@ def resources_of(build: Build) -> Iterator[None]:
         yield
         failed = False
     finally:
+        if failed:
+            build.stopping.set()
         try:
             with build.timings.step("delete the build's resources"):
-                # Azure needs minutes for it: after a failure nobody should wait for them.
-                delete_group(build.cloud, build.build_id, wait=not failed and build.cloud.profile.name == "local")
+                # Azure needs minutes for it and goes on by itself; the stand-in may be ended together with the command.
+                delete_group(build.cloud, build.build_id, wait=build.cloud.profile.name == "local")
         except BuildError as error:
             if not failed:
                 raise

@@ -21,7 +21,7 @@ from tasks.inspect_vhd import check_promises
 from tasks.reserve_version import reserve_version
 from tasks.run_stage import run_planned
 from tasks.supply import ArtifactSupply
-from tasks.write_documents import release_facts, write_documents
+from tasks.write_documents import previous_release, release_facts, write_documents
 
 
 @dataclass
@@ -78,4 +78,5 @@ class LayerWork:
         check_promises(self.definition, self.lock, self.plan, inventory, "image")
         register = VersionRegister(self.build.cloud)
         version = reserve_version(register, self.definition.name, inventory.os.version, self.build.build_id)
-        self._facts = release_facts(self.build, self.definition, self.plan, inventory, version)
+        previous = previous_release(register, self.definition.name, version)
+        self._facts = release_facts(self.build, self.definition, self.plan, inventory, version, previous)

@@ -10,14 +10,20 @@ from typing import Any
 from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
+from images.definition import ImageDefinition
 from images.e2e import E2ECase
+from images.lock import ImageLock
 from images.notes.facts import ReleaseFacts
 from images.notes.markdown import render_markdown, tagged
+from images.plan import BuildPlan
 from infra.azure.blob_copy import CopiedVhd
 from infra.azure.blob_storage import BuildBlobs
 from infra.azure.disk_capture import CapturedVhd
+from infra.azure.version_register import VersionRegister
+from infra.signing.keys import SigningKey
 from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
+from tasks.write_provenance import write_provenance
 
 _CONTENT_TYPES = {
     ".json": "application/json",
@@ -39,13 +45,31 @@ class BuiltImage:
     copied: CopiedVhd | None = None
 
 
-def store_results(build: Build, built: BuiltImage, blobs: BuildBlobs) -> dict[str, Any]:
-    """Write timings.json, upload every document, show them in Prefect, and return the summary as plain JSON values."""
+@dataclass(frozen=True)
+class Recipe:
+    """What an image was built from."""
+
+    definition: ImageDefinition
+    lock: ImageLock
+    plan: BuildPlan
+
+
+def store_results(build: Build, built: BuiltImage, recipe: Recipe, blobs: BuildBlobs, key: SigningKey | None) -> dict[str, Any]:
+    """Write timings and provenance, upload every document, show them in Prefect, and return the summary as plain JSON values.
+
+    The provenance is signed when there is a key. Raises CloudError.
+    """
     summary = summarize(build, built)
     write_timings(build)
+    copy_to = built.copied.url if built.copied else ""
+    write_provenance(build, built.facts, recipe.definition, recipe.lock, recipe.plan, built.captured, copy_to=copy_to, key=key)
     for path in sorted(build.folder.iterdir()):
         if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
             blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
+    if not recipe.plan.private:
+        # What is on a private image is not for the notes of a public one.
+        inventory = built.facts.inventory.model_dump_json().encode()
+        VersionRegister(build.cloud).release(build.image, built.facts.image_version, inventory)
     show_in_prefect(build, built)
     return summary
 

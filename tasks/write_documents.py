@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from images.definition import ImageDefinition
+from images.errors import BuildError
 from images.inventory import Inventory
+from images.lock import ImageLock
 from images.notes.bom import render_bom
-from images.notes.facts import ReleaseFacts
+from images.notes.facts import PreviousRelease, ReleaseFacts
 from images.notes.markdown import render_markdown
 from images.notes.publishing import render_publishing_info
 from images.notes.text import render_text
 from images.plan import BuildPlan
+from images.sbom.document import render_sbom
+from images.sbom.validation import sbom_problems
 from infra.azure.disk_capture import CapturedVhd
+from infra.azure.version_register import VersionRegister
 from infra.checkout import build_source
 from tasks.build import Build
+from tasks.progress import run_logger
+
+SBOM_NAME = "sbom.cdx.json"
 
 
-def release_facts(build: Build, definition: ImageDefinition, plan: BuildPlan, inventory: Inventory, version: str) -> ReleaseFacts:
+def previous_release(register: VersionRegister, image: str, version: str) -> PreviousRelease | None:
+    """The newest release of an image below a version; None for the first one. Raises CloudError."""
+    found = register.previous(image, version)
+    if found is None:
+        return None
+    earlier, content = found
+    try:
+        return PreviousRelease(version=earlier, inventory=Inventory.model_validate_json(content))
+    except ValidationError:
+        # An inventory of another version of this program: the notes then do not say what changed.
+        run_logger().warning("the inventory of release %s can not be read: the notes leave out what changed since", earlier)
+        return None
+
+
+def release_facts(
+    build: Build,
+    definition: ImageDefinition,
+    plan: BuildPlan,
+    inventory: Inventory,
+    version: str,
+    previous: PreviousRelease | None = None,
+) -> ReleaseFacts:
     """Everything the documents say."""
     day, _, count = version.rpartition(".")[2][:6], "", version[-2:]
     return ReleaseFacts(
@@ -31,6 +63,7 @@ def release_facts(build: Build, definition: ImageDefinition, plan: BuildPlan, in
         generation=plan.base.generation.value,
         trusted_launch=plan.base.trusted_launch,
         inventory=inventory,
+        previous=previous,
     )
 
 
@@ -54,3 +87,19 @@ def write_publishing_info(folder: Path, facts: ReleaseFacts, captured: CapturedV
         facts, sku=facts.image, offer="windows-node-images", vhd_sha256=captured.sha256, vhd_size_bytes=captured.size_bytes
     )
     (folder / "vhd-publishing-info.json").write_text(text, encoding="utf-8")
+
+
+def write_sbom(build: Build, facts: ReleaseFacts, definition: ImageDefinition, lock: ImageLock, captured: CapturedVhd) -> None:
+    """Write sbom.cdx.json; raises BuildError should it not follow CycloneDX's schema."""
+    text = render_sbom(
+        facts,
+        definition,
+        lock,
+        vhd_sha256=captured.sha256,
+        started=build.started,
+        tool_version=importlib.metadata.version("winvhd"),
+    )
+    problems = sbom_problems(text)
+    if problems:
+        raise BuildError(f"{SBOM_NAME} does not follow the CycloneDX schema: {'; '.join(problems)}", hint="a name on the image is unusual")
+    (build.folder / SBOM_NAME).write_text(text, encoding="utf-8")

@@ -8,3 +8,5 @@ import os
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ.pop("PREFECT_API_URL", None)
+
+pytest_plugins = ["tests.standin_fixtures"]

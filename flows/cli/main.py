@@ -13,6 +13,7 @@ from flows.cli.local import local_app
 from flows.cli.locking import lock
 from flows.cli.planning import plan
 from flows.cli.schema import schema
+from flows.cli.verify import verify
 from images.errors import EXIT_CODES
 
 _CODES = "\n\n".join(f"{code}: {kind.title}" for code, kind in sorted(EXIT_CODES.items()))
@@ -30,6 +31,7 @@ app.command()(build)
 app.command()(plan)
 app.command()(lock)
 app.command()(schema)
+app.command()(verify)
 app.add_typer(import_app, name="import")
 app.add_typer(local_app, name="local")
 

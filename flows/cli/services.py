@@ -9,12 +9,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.cli.local import running_api_url
+from flows.cli.up_record import read_record
 from images.errors import ConfigurationError
 from infra.background import BackgroundProcess
 from infra.checkout import make_folder, state_folder
 from infra.prefect.server import answers, free_port, prefect_environment, start_prefect_server
 from infra.profiles import running_stand_in, start_stand_in
+
+_DRAIN_S = 10.0
 
 
 @contextmanager
@@ -24,13 +26,15 @@ def services_for_build(cloud: str) -> Iterator[None]:
     Raises ConfigurationError when one of them does not come up, or when PREFECT_API_URL names a server that does not answer.
     """
     home = make_folder(state_folder() / "prefect")
-    given = os.environ.get("PREFECT_API_URL") or running_api_url()
+    given = os.environ.get("PREFECT_API_URL") or _running_api_url()
     if given and not answers(f"{given.rstrip('/')}/health"):
+        named = "PREFECT_API_URL" in os.environ
         raise ConfigurationError(
-            f"no Prefect server answers at {given}", hint="unset PREFECT_API_URL, and the build starts a server of its own"
+            f"no Prefect server answers at {given}",
+            hint="unset PREFECT_API_URL, and the build starts a server of its own" if named else "end it with: winvhd local down",
         )
-    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        # The kernel ends children with the thread that forked them, so the pool lives as long as they do.
+    with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        # The kernel ends children with the thread that forked them, so the pool must outlive the stack that stops them in order.
         stand_in = pool.submit(start_stand_in, with_parent=True) if cloud == "local" and running_stand_in() is None else None
         server = None if given else pool.submit(_server, home)
         for pending in (stand_in, server):
@@ -40,7 +44,15 @@ def services_for_build(cloud: str) -> Iterator[None]:
             stand_in.result()
         api_url = given or (server.result().api_url if server is not None else "")
         _use_api(prefect_environment(home, api_url=api_url))
+        # Last in, first out: what the run still has to say goes to the server before that ends.
+        stack.callback(_send_what_is_left)
         yield
+
+
+def _running_api_url() -> str | None:
+    """The API of the server that `local up` started, or None."""
+    record = read_record()
+    return record.api_url if record.alive("server") else None
 
 
 @contextmanager
@@ -72,6 +84,15 @@ def _server(home: Path) -> _Server:
 def _stop(pending: Future[BackgroundProcess] | Future[_Server]) -> None:
     if pending.exception() is None:
         pending.result().stop()
+
+
+def _send_what_is_left() -> None:
+    """Let Prefect's senders of logs and events finish; they retry for minutes at exit when their server is gone."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=_DRAIN_S)
 
 
 def _use_api(environment: dict[str, str]) -> None:

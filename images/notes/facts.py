@@ -16,6 +16,13 @@ class BuildSource(Frozen):
     commit: str = ""
 
 
+class PreviousRelease(Frozen):
+    """The release of the same image before this one."""
+
+    version: str
+    inventory: Inventory
+
+
 class ReleaseFacts(Frozen):
     """One build and what is on its image."""
 
@@ -30,6 +37,7 @@ class ReleaseFacts(Frozen):
     trusted_launch: bool
     vhd_url: str = ""
     inventory: Inventory
+    previous: PreviousRelease | None = None
 
 
 def image_version(os_version: str, day: str, count: int) -> str:

@@ -37,6 +37,8 @@ class CloudProfile(Frozen):
     outside_gateway: str | None = Field(default=None, description="Base URL that answers for the Internet; only the stand-in has one.")
     origin_log_url: str | None = Field(default=None, description="Where the stand-in's artifact origin shows its request log.")
     poll_interval_s: float = Field(default=5.0, gt=0, description="Wait between polls when the server does not say Retry-After.")
+    restart_limit_s: float = Field(default=1800.0, gt=0, description="How long a restarted guest may take, its updates at boot included.")
+    silence_limit_s: float = Field(default=300.0, ge=0, description="How long a guest that does not answer is asked again.")
 
     def route(self, url: str) -> str:
         """The address to fetch a public URL from."""

@@ -1,4 +1,4 @@
-"""Which build has which image version: one small blob a version, whose creation is the fence."""
+"""Which build has which image version: one small blob a version, whose creation is the fence; and what was on each released version."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from infra.azure.session import Cloud
 
 
 class VersionRegister:
-    """Versions that were given out, in the builds container under versions/<image>/<version>."""
+    """Versions in the builds container: given out under versions/<image>/<version>, released under releases/<image>/<version>.json."""
 
     def __init__(self, cloud: Cloud, *, container: str = BUILDS_CONTAINER) -> None:
         self._cloud = cloud
@@ -25,3 +25,34 @@ class VersionRegister:
             except ResourceExistsError:
                 return blob.download_blob().readall().decode()
         return build_id
+
+    def release(self, image: str, version: str, inventory: bytes) -> None:
+        """Remember what is on a version that passed its tests; the same version again replaces it. Raises CloudError."""
+        from azure.storage.blob import ContentSettings
+
+        settings = ContentSettings(content_type="application/json")
+        with (
+            refusals(f"record release {version}"),
+            self._cloud.blobs().get_blob_client(self._container, _release_name(image, version)) as blob,
+        ):
+            blob.upload_blob(inventory, overwrite=True, content_settings=settings)
+
+    def previous(self, image: str, version: str) -> tuple[str, bytes] | None:
+        """The newest released version of an image below this one, with its inventory; None when there is none. Raises CloudError."""
+        start = f"releases/{image}/"
+        with refusals("look for the previous release"), self._cloud.blobs().get_container_client(self._container) as container:
+            names = [blob.name.removeprefix(start).removesuffix(".json") for blob in container.list_blobs(name_starts_with=start)]
+            # Versions compare as numbers: 20348.900 is older than 20348.5499.
+            earlier = [name for name in names if _numbers(name) < _numbers(version)]
+            if not earlier:
+                return None
+            newest = max(earlier, key=_numbers)
+            return newest, container.download_blob(_release_name(image, newest)).readall()
+
+
+def _release_name(image: str, version: str) -> str:
+    return f"releases/{image}/{version}.json"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from winrm.exceptions import WinRMOperationTimeoutError, WSManFaultError
 from images.errors import GuestLinkError
 from infra.guest.deadline import Deadline
 from infra.guest.endpoint import GuestEndpoint
-from infra.guest.faults import EXPECTED_FAILURES, STDIN_CLOSED, LinkLostError, link_error
+from infra.guest.faults import EXPECTED_FAILURES, STDIN_CLOSED, LinkLostError, LinkStoppedError, link_error
 from infra.guest.limits import LinkLimits
 from infra.guest.protocol import GuestProtocol
 from infra.guest.traffic import TrafficMeter
@@ -46,10 +47,14 @@ class CommandEnd:
 
 
 class GuestConnection:
-    """Keeps one connection and one shell as long as both live. For one thread at a time."""
+    """Keeps one connection and one shell as long as both live. For one thread at a time.
 
-    def __init__(self, endpoint: GuestEndpoint, limits: LinkLimits, meter: TrafficMeter) -> None:
+    Once `stopping` is set, by whichever thread, every request raises LinkStoppedError.
+    """
+
+    def __init__(self, endpoint: GuestEndpoint, limits: LinkLimits, meter: TrafficMeter, stopping: threading.Event) -> None:
         self.where = endpoint.url
+        self.stopping = stopping
         self._limits = limits
         self._meter = meter
         # requests wants the trusted certificate as a file. It is not a secret.
@@ -166,6 +171,8 @@ class GuestConnection:
             self._lost_shells.pop()
 
     def _call(self, request: Callable[[], T]) -> T:
+        if self.stopping.is_set():
+            raise LinkStoppedError("the build was stopped", where=self.where)
         try:
             return request()
         except WinRMOperationTimeoutError as error:

@@ -21,6 +21,10 @@ class GuestSilentError(GuestLinkError):
     """The guest was asked again for as long as the limits allow, and nothing usable came."""
 
 
+class LinkStoppedError(GuestLinkError):
+    """The build was stopped, so nobody waits for the guest any more."""
+
+
 class LinkRefusedError(GuestLinkError):
     """The guest, or something in its place, refuses for good: wrong certificate, wrong password. Asking again is of no use."""
 

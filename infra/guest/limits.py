@@ -30,10 +30,12 @@ class LinkLimits(Frozen):
     direct_attempts: int = Field(default=3, ge=1, description="Tries of a direct stage whose connection is lost: scripts are idempotent.")
 
     @classmethod
-    def paced(cls, poll_interval_s: float) -> LinkLimits:
-        """Limits whose pauses are at most this long: a profile's poll_interval_s, which is short where a guest boots in a second."""
+    def paced(cls, poll_interval_s: float, *, restart_s: float, reconnect_s: float) -> LinkLimits:
+        """A profile's limits, with pauses of at most its poll_interval_s, which is short where a guest boots in a second."""
         usual = cls()
         return cls(
+            restart_s=restart_s,
+            reconnect_s=reconnect_s,
             reconnect_pause_s=min(usual.reconnect_pause_s, poll_interval_s),
             ready_pause_s=min(usual.ready_pause_s, poll_interval_s),
             poll_pause_s=min(usual.poll_pause_s, poll_interval_s),

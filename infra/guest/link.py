@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import TracebackType
 
 from images.errors import GuestLinkError
@@ -26,7 +27,8 @@ class GuestLink:
     """A context manager over one connection. For one thread at a time.
 
     Every method may raise LinkRefusedError (wrong certificate or password), GuestSilentError (no contact for limits.reconnect_s),
-    both GuestLinkErrors, and StageError (the script failed, or broke the contract).
+    both GuestLinkErrors, and StageError (the script failed, or broke the contract). Once `stopping` is set, whoever uses the link, in
+    whichever thread, gets LinkStoppedError instead of waiting.
     """
 
     def __init__(
@@ -35,12 +37,13 @@ class GuestLink:
         *,
         limits: LinkLimits | None = None,
         package: ScriptPackage | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
         self.endpoint = endpoint
         self._limits = limits or LinkLimits()
         self._package = package or build_package()
         self._meter = TrafficMeter()
-        self._connection = GuestConnection(endpoint, self._limits, self._meter)
+        self._connection = GuestConnection(endpoint, self._limits, self._meter, stopping or threading.Event())
         self._runner = ScriptRunner(self._connection, self._limits, self._meter)
         self._scripts_are_there = False
         self._over = False

@@ -89,6 +89,7 @@ class ScriptRunner:
             retry=tenacity.retry_if_exception_type(LinkLostError),
             stop=tenacity.stop_before_delay(self.limits.reconnect_s),
             wait=tenacity.wait_exponential(multiplier=self.limits.reconnect_pause_s, max=LONGEST_PAUSE_S),
+            sleep=tenacity.sleep_using_event(self.connection.stopping),
             before_sleep=lambda _state: self._meter.reconnect(),
             reraise=True,
         )

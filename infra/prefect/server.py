@@ -11,7 +11,11 @@ import sys
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+
+import httpx
 
 from images.errors import ConfigurationError
 from infra.background import BackgroundProcess, start_process, wait_until_ready
@@ -66,11 +70,23 @@ def answers(url: str) -> bool:
         return False
 
 
+def api_url_on(port: int) -> str:
+    """URL of the API of a server that listens on 127.0.0.1:port."""
+    return f"http://127.0.0.1:{port}/api"
+
+
 def start_prefect_server(home: Path, *, port: int, services: bool, with_parent: bool) -> tuple[BackgroundProcess, str]:
     """A running Prefect server and its API's URL. services: schedules, late runs, automations; a single build needs none.
 
     Raises ConfigurationError when the port is taken or the server does not come up.
     """
+    process = launch_prefect_server(home, port=port, services=services, with_parent=with_parent)
+    wait_for_prefect_server(process, port=port)
+    return process, api_url_on(port)
+
+
+def launch_prefect_server(home: Path, *, port: int, services: bool, with_parent: bool) -> BackgroundProcess:
+    """A Prefect server that is still starting; raises ConfigurationError when the port is taken."""
     if port_in_use(port):
         raise ConfigurationError(f"port {port} is in use", hint="end what listens there, or choose another port with --port")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
@@ -78,15 +94,52 @@ def start_prefect_server(home: Path, *, port: int, services: bool, with_parent: 
         command.append("--no-services")
     environment = prefect_environment(home) | {"PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
     # A server inherits no client settings: an API URL would make it talk to another server.
-    process = start_process(
-        "the Prefect server", command, log=home / "server.log", environment=environment | {"PREFECT_API_URL": ""}, with_parent=with_parent
-    )
-    wait_until_ready(process, lambda: answers(f"http://127.0.0.1:{port}/api/health"), timeout_s=120)
-    return process, f"http://127.0.0.1:{port}/api"
+    environment |= {
+        "PREFECT_API_URL": "",
+        # Else the page asks port 4200, whatever port the server has. Without a host it works through a forwarded port as well.
+        "PREFECT_SERVER_UI_API_URL": "/api",
+        "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    }
+    return start_process("the Prefect server", command, log=home / "server.log", environment=environment, with_parent=with_parent)
 
 
-def start_worker(home: Path, api_url: str, *, pool: str = WORK_POOL, with_parent: bool, cwd: Path) -> BackgroundProcess:
-    """A process worker for the pool; the pool must exist."""
+def wait_for_prefect_server(process: BackgroundProcess, *, port: int) -> None:
+    """Return once the API answers; raises ConfigurationError when the server does not come up."""
+    wait_until_ready(process, lambda: answers(f"{api_url_on(port)}/health"), timeout_s=120)
+
+
+def start_worker(
+    home: Path, api_url: str, *, environment: Mapping[str, str], pool: str = WORK_POOL, with_parent: bool, cwd: Path
+) -> BackgroundProcess:
+    """A process worker for the pool, which must exist; the flow runs that it starts inherit `environment`."""
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", "local"]
-    environment = prefect_environment(home, api_url=api_url) | {"PREFECT_WORKER_QUERY_SECONDS": "2"}
-    return start_process("the Prefect worker", command, log=home / "worker.log", environment=environment, with_parent=with_parent, cwd=cwd)
+    settings = {
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        # deployments/automations.yaml calls a run crashed when it has been silent for three of these.
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+    return start_process(
+        "the Prefect worker",
+        command,
+        log=home / "worker.log",
+        environment={**environment, **prefect_environment(home, api_url=api_url), **settings},
+        with_parent=with_parent,
+        cwd=cwd,
+    )
+
+
+def wait_for_worker(process: BackgroundProcess, api_url: str, *, since: datetime, pool: str = WORK_POOL) -> None:
+    """Return once the worker has told the server, after `since`, that it is there; raises ConfigurationError when it does not."""
+
+    def seen() -> bool:
+        # A killed worker of the same name stays in the list for a while: only a fresh heartbeat counts.
+        with client_of(api_url) as client:
+            workers = client.post(f"/work_pools/{pool}/workers/filter", json={}).json()
+        return any(datetime.fromisoformat(worker["last_heartbeat_time"]) >= since for worker in workers)
+
+    wait_until_ready(process, seen, timeout_s=60)
+
+
+def client_of(api_url: str) -> httpx.Client:
+    """An HTTP client for a Prefect API on this machine; no proxy is asked about it."""
+    return httpx.Client(base_url=api_url, timeout=30, trust_env=False)

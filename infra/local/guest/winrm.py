@@ -13,9 +13,10 @@ from infra.local.guest.running import RunningGuest
 from infra.local.guest.wsman import soap
 from infra.local.guest.wsman.authentication import Authentication, BasicAuthentication
 from infra.local.guest.wsman.listener import WsmanListener
+from infra.local.guest.wsman.negotiate import NegotiateAuthentication
 from infra.local.guest.wsman.service import WinRmService
 from infra.local.guest.wsman.shells import ShellTable
-from infra.local.machine.accounts import check_password
+from infra.local.machine.accounts import account_names, check_password, stored_hash
 
 LOG = logging.getLogger(__name__)
 
@@ -57,7 +58,10 @@ class WinRm:
         with self._guest.machine.lock:
             wanted = listener_to_open(disk)
             name = computer_name(disk)
-            schemes: list[Authentication] = [BasicAuthentication(self._check_password, name)] if basic_allowed(disk) else []
+            # Negotiate is on in the service as installed, Basic is not.
+            schemes: list[Authentication] = [NegotiateAuthentication(self._hashes, name)]
+            if basic_allowed(disk):
+                schemes.append(BasicAuthentication(self._check_password, name))
             version = disk.key(CURRENT_VERSION)
         if wanted is None:
             return False
@@ -85,6 +89,10 @@ class WinRm:
     def _check_password(self, name: str, password: str) -> bool:
         # Without the machine's lock: a stage may hold it for long, and this is the thread in which every guest speaks.
         return check_password(self._guest.machine.disk, name, password)
+
+    def _hashes(self) -> dict[str, bytes]:
+        disk = self._guest.machine.disk
+        return {name: stored for name in account_names(disk) if (stored := stored_hash(disk, name)) is not None}
 
     def _drops(self, request: soap.Request) -> bool:
         if self._faults.should("guest.winrm", self._guest.vm_id):

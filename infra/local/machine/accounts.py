@@ -1,26 +1,22 @@
 r"""Local accounts, in the SAM hive where Windows keeps them: SAM\Domains\Account\Users\Names\<name> and Users\<RID>.
 
-Windows encrypts the NT hash in the value V; the model keeps a salted scrypt hash there, since it needs only to check a password.
+The value V holds the account's NT hash, which NTLM needs. Windows encrypts it with the machine's boot key; the model does not, since its
+passwords are random and as long as their machine.
 """
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import os
 import shutil
 
 from infra.local.machine.disk import MachineDisk, RegistryKey
+from infra.local.machine.nt_hash import nt_hash
 
 _USERS = r"HKLM:\SAM\Domains\Account\Users"
 _PROFILES = r"HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion\ProfileList"
 _DOMAIN_SID = "S-1-5-21-1004336348-1177238915-682003330"
 _ADMINISTRATOR_RID = 500
 _FIRST_RID = 1000
-
-
-def _hash(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode(), salt=salt, n=2**10, r=8, p=1, dklen=32)
 
 
 def _users(disk: MachineDisk) -> RegistryKey:
@@ -42,8 +38,7 @@ def set_account(disk: MachineDisk, name: str, password: str, *, rid: int | None 
         used = [value for key in users.make("Names").keys.values() if isinstance(value := key.get(""), int)]
         number = rid or max([_FIRST_RID - 1, *used]) + 1
         entry.set("", number)
-    salt = os.urandom(16)
-    users.make(f"{number:08X}").set("V", salt + _hash(password, salt))
+    users.make(f"{number:08X}").set("V", nt_hash(password))
     profile = disk.make_key(rf"{_PROFILES}\{_DOMAIN_SID}-{number}")
     profile.set("ProfileImagePath", rf"C:\Users\{name}", "REG_EXPAND_SZ")
     disk.path(rf"C:\Users\{name}\Documents").mkdir(parents=True, exist_ok=True)
@@ -58,16 +53,20 @@ def set_administrator(disk: MachineDisk, name: str, password: str) -> None:
     set_account(disk, name, password, rid=_ADMINISTRATOR_RID)
 
 
-def check_password(disk: MachineDisk, name: str, password: str) -> bool:
-    """True when there is such an account and this is its password."""
+def stored_hash(disk: MachineDisk, name: str) -> bytes | None:
+    """The NT hash of an account's password; None when there is no such account."""
     users = _users(disk)
     entry = users.find(rf"Names\{name}")
     number = entry.get("") if entry else None
     user = users.find(f"{number:08X}") if isinstance(number, int) else None
     stored = user.get("V") if user else None
-    if not isinstance(stored, bytes):
-        return False
-    return hmac.compare_digest(stored[16:], _hash(password, stored[:16]))
+    return stored if isinstance(stored, bytes) else None
+
+
+def check_password(disk: MachineDisk, name: str, password: str) -> bool:
+    """True when there is such an account and this is its password."""
+    stored = stored_hash(disk, name)
+    return stored is not None and hmac.compare_digest(stored, nt_hash(password))
 
 
 def remove_account(disk: MachineDisk, name: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -152,7 +153,8 @@ class MachineDisk:
         """Write a file by replacing it: a snapshot shares files with its disk, so nothing is ever changed in place."""
         target = self.path(windows_path)
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f".{target.name}.part")
+        # A name of its own: two threads may write the same file, such as a layer that two images share.
+        part = target.with_name(f".{target.name}.{threading.get_ident():x}.part")
         part.write_bytes(content)
         part.replace(target)
         return target

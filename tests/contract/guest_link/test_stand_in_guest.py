@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import secrets
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from pypsrp.shell import Process, SignalCode, WinRS
+from pypsrp.wsman import WSMan
 
 from images.errors import StageError
 from images.stages.finish import GENERALIZE, SET_IDENTITY, TEST_FREE_SPACE, FreeSpaceInput, GeneralizeInput, VhdIdentityInput
-from images.stages.system import INSTALL_FEATURE, SET_WINRM_START, FeatureInput, FeatureResult, WinRmStartModeInput
+from images.stages.link import GUEST_FOLDER, READ_OUTPUT, START_TASK, ReadOutputInput, StartTaskInput
+from images.stages.system import GET_GUEST_STATE, INSTALL_FEATURE, SET_WINRM_START, FeatureInput, FeatureResult, WinRmStartModeInput
 from infra.guest.contact import first_contact
 from infra.guest.endpoint import GuestEndpoint
 from infra.guest.faults import GuestSilentError, LinkRefusedError
 from infra.guest.link import GuestLink
-from infra.guest.package import build_package
+from infra.guest.package import build_package, file_command
 from infra.local.contracts import BaseImageReference, MachineSpec, OsProfile, Outside, RunCommandOutcome
 from infra.local.faults import Fault, FaultPlan, FaultRule, Faults
 from infra.local.guest.host import WsmanGuestHost
@@ -94,6 +99,41 @@ def test_first_contact_upload_and_a_direct_stage(build: BuildGuest, link: GuestL
     assert vhd_id in MachineDisk.open(build.disk_folder).path(r"C:\vhd-id.txt").read_text()
     names = {path.name for path in MachineDisk.open(build.disk_folder).path(r"C:\winvhd").iterdir()}
     assert set(build_package().names) <= names
+
+
+@pytest.mark.parametrize("auth", ["basic", "ntlm"])
+def test_foreign_client_runs_the_contracts_commands(build: BuildGuest, tmp_path: Path, auth: str) -> None:
+    endpoint, package = build.contact(), build_package()
+    certificate = tmp_path / "pinned.pem"
+    certificate.write_text(endpoint.certificate)
+
+    def run(shell: WinRS, command: tuple[str, ...], stdin: bytes) -> dict[str, object]:
+        process = Process(shell, command[0], list(command[1:]))
+        process.begin_invoke()
+        process.send(stdin)
+        process.end_invoke()
+        assert process.rc == 0, process.stderr
+        lines = [json.loads(line) for line in process.stdout.splitlines()]
+        process.signal(SignalCode.TERMINATE)
+        return dict(lines[-1])
+
+    # cert_validation also takes the path of the certificate to trust, which its type does not say.
+    trusted: Any = str(certificate)
+    password = endpoint.password.get_secret_value()
+    with (
+        WSMan(
+            "127.0.0.1", port=endpoint.port, username=endpoint.account, password=password, auth=auth, cert_validation=trusted, no_proxy=True
+        ) as wsman,
+        WinRS(wsman, codepage=65001) as shell,
+    ):
+        assert run(shell, package.receive_command, package.data)["changed"] is True
+        assert run(shell, package.receive_command, package.data)["changed"] is False
+        state = run(shell, file_command(GET_GUEST_STATE.script, GUEST_FOLDER), b"{}")
+        assert (state["event"], state["os_build"]) == ("result", "20348.4529")
+        start = StartTaskInput(run_id="f", script=INSTALL_FEATURE.script, input={"features": ["Containers"]}, timeout_s=60)
+        assert run(shell, file_command(START_TASK.script, GUEST_FOLDER), start.model_dump_json().encode())["started"] is True
+        read = ReadOutputInput(run_id="f", offset=0, wait_s=5, max_bytes=1 << 16).model_dump_json().encode()
+        wait_for(lambda: run(shell, file_command(READ_OUTPUT.script, GUEST_FOLDER), read)["state"] == "ended")
 
 
 def test_elevated_stage_then_the_restart_it_asks_for(build: BuildGuest, link: GuestLink) -> None:

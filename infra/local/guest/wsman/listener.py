@@ -8,13 +8,13 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import h11
 
 from infra.local.guest.wsman import faults, soap
-from infra.local.guest.wsman.authentication import Authentication, authenticate
+from infra.local.guest.wsman.authentication import Authentication, Caller
 from infra.local.guest.wsman.service import Answer, WinRmService
 
 LOG = logging.getLogger(__name__)
@@ -124,12 +124,12 @@ class WsmanListener:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connection = h11.Connection(h11.SERVER)
+        connection, caller = h11.Connection(h11.SERVER), Caller(self._schemes)
         while True:
             incoming = await self._next_request(connection, reader, writer)
             if incoming is None:
                 return
-            outgoing = await self._respond(incoming)
+            outgoing = await self._respond(incoming, caller)
             if outgoing is None:
                 return
             try:
@@ -182,7 +182,7 @@ class WsmanListener:
         writer.write(b"".join(connection.send(event) or b"" for event in events))
         await writer.drain()
 
-    async def _respond(self, incoming: _Incoming) -> _Outgoing | None:
+    async def _respond(self, incoming: _Incoming, caller: Caller) -> _Outgoing | None:
         """The answer, or None for a connection that is dropped."""
         if incoming.path.rstrip("/").lower() != PATH or incoming.method != "POST":
             return _Outgoing(404 if incoming.path.rstrip("/").lower() != PATH else 405)
@@ -190,13 +190,16 @@ class WsmanListener:
             with contextlib.suppress(soap.MalformedEnvelope):
                 if soap.parse_request(incoming.body).identify:
                     return _Outgoing(200, self._service.identify(authenticated=False))
-        user = authenticate(self._schemes, incoming.headers.get("authorization", ""))
-        if user is None:
-            return _Outgoing(401, headers=tuple(("WWW-Authenticate", scheme.challenge) for scheme in self._schemes))
+        verdict = caller.identify(incoming.headers.get("authorization", ""))
+        if not verdict.account:
+            return _Outgoing(401, headers=tuple(("WWW-Authenticate", value) for value in caller.challenges(verdict)))
         if incoming.body is None:
             return self._fault(faults.request_too_large(self._service.max_envelope_bytes), "", close=True)
         soap_type = incoming.headers.get("content-type", "").lower().startswith("application/soap+xml")
-        return await self._answer(incoming.body, user) if soap_type else _Outgoing(415)
+        outgoing = await self._answer(incoming.body, verdict.account) if soap_type else _Outgoing(415)
+        if outgoing is not None and verdict.answer:
+            return replace(outgoing, headers=(*outgoing.headers, ("WWW-Authenticate", verdict.answer)))
+        return outgoing
 
     async def _answer(self, body: bytes, user: str) -> _Outgoing | None:
         message_id = ""

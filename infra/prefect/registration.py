@@ -1,0 +1,68 @@
+"""What a Prefect server must know of us: work pool, deployments, automations."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from images.errors import ConfigurationError
+from infra.checkout import ROOT
+from infra.prefect.server import WORK_POOL, client_of, prefect_environment
+
+PREFECT_FILE = ROOT / "deployments" / "prefect.yaml"
+AUTOMATIONS_FILE = ROOT / "deployments" / "automations.yaml"
+
+
+def process_job_template() -> dict[str, Any]:
+    """What a process worker lets a deployment change: working folder, environment, command. Takes two seconds: it imports Prefect."""
+    from prefect.workers.process import ProcessWorker
+
+    return dict(ProcessWorker.get_default_base_job_template())
+
+
+def create_work_pool(api_url: str, template: dict[str, Any]) -> None:
+    """The work pool, made when absent; raises ConfigurationError when the server refuses it."""
+    pool = {"name": WORK_POOL, "type": "process", "description": "Builds on this machine.", "base_job_template": template}
+    with client_of(api_url) as client:
+        response = client.post("/work_pools/", json=pool)
+    if response.status_code != httpx.codes.CONFLICT:
+        _accepted(response, "the work pool")
+
+
+def register(home: Path, api_url: str) -> None:
+    """Register deployments and automations as deployments/ declares them; raises ConfigurationError with what Prefect says."""
+    environment = {**os.environ, **prefect_environment(home, api_url=api_url), "WINVHD_ROOT": str(ROOT)}
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    if done.returncode != 0:
+        tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:])
+        raise ConfigurationError(f"`prefect deploy` failed:\n{tail}", hint=f"see {PREFECT_FILE.relative_to(ROOT)}")
+    _set_automations(api_url)
+
+
+def _set_automations(api_url: str) -> None:
+    with client_of(api_url) as client:
+        for automation in yaml.safe_load(AUTOMATIONS_FILE.read_text(encoding="utf-8"))["automations"]:
+            name = automation["name"]
+            found = _accepted(client.post("/automations/filter", json={"automations": {"name": {"any_": [name]}}}), name).json()
+            # `prefect automation create` would add a second one of the same name.
+            answer = client.put(f"/automations/{found[0]['id']}", json=automation) if found else client.post("/automations/", json=automation)
+            _accepted(answer, name)
+
+
+def is_registered(api_url: str, deployment: str) -> bool:
+    """True when the server knows the deployment, given as FLOW/DEPLOYMENT."""
+    with client_of(api_url) as client:
+        return client.get(f"/deployments/name/{deployment}").status_code == httpx.codes.OK
+
+
+def _accepted(response: httpx.Response, what: str) -> httpx.Response:
+    if response.is_error:
+        raise ConfigurationError(f"Prefect refused {what}: {response.status_code} {response.text[:500]}", hint="see deployments/")
+    return response

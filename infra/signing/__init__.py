@@ -1,0 +1,1 @@
+"""Signatures of provenances: keys, and DSSE envelopes."""
