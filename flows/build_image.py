@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.choices import CloudName, ImageChoice
+from flows.choices import CloudName, ImageChoice, build_run_name
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase
 from images.loading import find_definition, load_definition, read_uploads
@@ -26,6 +26,7 @@ from tasks.provision_vm import guest_port, provision_vm, resources_of
 from tasks.release_resources import release_resources
 from tasks.resolve_lock import resolve_lock
 from tasks.run_layer import LayerWork
+from tasks.show_plan import plan_shown
 from tasks.store_results import BuiltImage, Recipe, store_results
 from tasks.supply import ArtifactSupply, artifacts_of
 from tasks.write_documents import write_publishing_info, write_sbom
@@ -33,7 +34,7 @@ from tasks.write_documents import write_publishing_info, write_sbom
 
 @flow(
     name="build-image",
-    flow_run_name="build {image} on {cloud}",
+    flow_run_name=build_run_name,
     description="Builds one Windows node image: provision, install, document, capture, boot-test, optionally copy.",
     on_cancellation=[release_resources],
     on_crashed=[release_resources],
@@ -42,9 +43,9 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
     """Build one image and leave it, with its documents, in blob storage and under out/.
 
     Args:
-        image: The definition to build (a file in images/definitions).
-        cloud: local is the stand-in on this machine, azure the real thing.
-        copy_to: Optional second home of the VHD, ACCOUNT/CONTAINER; empty for none.
+        image: The image definition to build (images/definitions).
+        cloud: Where to build it. local is the stand-in cloud on the worker's machine, azure your subscription.
+        copy_to: Storage account and container that get a verified copy of the VHD, as ACCOUNT/CONTAINER. Empty for no copy.
     """
     file = find_definition(image)
     definition = load_definition(file)
@@ -59,7 +60,7 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
         for container in (CACHE_CONTAINER, BUILDS_CONTAINER):
             ensure_container(build.cloud, container)
         blobs = BuildBlobs(build.cloud, build.build_id)
-        with resources_of(build):
+        with plan_shown(build, plan), resources_of(build):
             built = _build(build, definition, lock, plan, blobs)
             if copy_to:
                 built.copied = copy_image(build, built.captured, copy_to)

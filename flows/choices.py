@@ -1,9 +1,11 @@
-"""Parameter types that the Prefect UI shows as lists to choose from."""
+"""What a person meets in the Prefect UI: parameters as lists to choose from, and the names of runs."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
+from prefect.runtime import flow_run
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -24,3 +26,9 @@ class ImageChoice(str):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         return {"type": "string", "enum": list(definition_names())}
+
+
+def build_run_name() -> str:
+    """Name of the current build run: its definition by name, also where a path was given, and the cloud."""
+    given = flow_run.parameters
+    return f"build {Path(str(given['image'])).stem} on {given['cloud']}"

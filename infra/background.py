@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.errors import ConfigurationError
+from images.errors import EXIT_CODES, BuildError, ConfigurationError, MissingToolError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -37,6 +37,11 @@ class BackgroundProcess:
         if self._child is not None:
             return self._child.poll() is None
         return process_alive(self.pid)
+
+    @property
+    def exit_code(self) -> int | None:
+        """Exit code of a process of ours that has ended; None while it runs, and where nobody can know."""
+        return self._child.poll() if self._child is not None else None
 
     def stop(self, timeout_s: float = 20.0) -> None:
         """End it: SIGTERM, then SIGKILL after timeout_s."""
@@ -88,13 +93,33 @@ def start_process(
 
 
 def wait_until_ready(process: BackgroundProcess, ready: Callable[[], bool], *, timeout_s: float) -> None:
-    """Return once `ready` says so; raises ConfigurationError with the end of the log when the process ends or time is up."""
+    """Return once `ready` says so. When the process ends or time is up: ConfigurationError with the end of the log.
+
+    A process of this project that ends because of its surroundings says why itself: then MissingToolError or ConfigurationError with its words.
+    """
     deadline = time.monotonic() + timeout_s
     while not ready():
         ended = not process.alive()
         if ended or time.monotonic() > deadline:
-            tail = "\n".join(process.log.read_text(errors="replace").splitlines()[-8:])
+            lines = process.log.read_text(errors="replace").splitlines()
+            tail = "\n".join(lines[-8:])
             process.stop()
+            said = _last_error(lines, process.exit_code) if ended else None
+            if said is not None:
+                raise said
             reason = "ended at once" if ended else f"was not ready after {timeout_s:.0f} s"
             raise ConfigurationError(f"{process.name} {reason}\n{tail}".rstrip(), hint=f"the whole log is {process.log}")
         time.sleep(0.05)
+
+
+def _last_error(lines: Sequence[str], exit_code: int | None) -> BuildError | None:
+    """The error that the last lines of a log show, when its class belongs to the exit code."""
+    if exit_code not in {MissingToolError.exit_code, ConfigurationError.exit_code}:
+        return None
+    kind = EXIT_CODES[exit_code]
+    for number in range(len(lines) - 1, -1, -1):
+        what = lines[number].removeprefix(f"{kind.title}: ")
+        if what != lines[number]:
+            hints = [line.partition("hint: ")[2] for line in lines[number + 1 :] if line.startswith("    hint: ")]
+            return kind(what, hint=hints[0] if hints else "")
+    return None

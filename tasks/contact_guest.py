@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pydantic import SecretStr
 
@@ -26,15 +26,18 @@ def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
     def run(script: str, parameters: Mapping[str, str], protected: Mapping[str, SecretStr]) -> RunCommandResult:
         return run_command(build.cloud, vm, script, parameters, protected)
 
-    with build.timings.step(f"first contact ({vm.role} VM)"):
-        endpoint = first_contact(run, address=vm.address, port=port)
-        link = GuestLink(endpoint, limits=_limits(build.cloud.profile), stopping=build.stopping)
-        link.upload_scripts()
-    try:
+    with ExitStack() as stack:
+        with build.timings.step(f"first contact ({vm.role} VM)"):
+            endpoint = first_contact(run, address=vm.address, port=port)
+            link = GuestLink(endpoint, limits=_limits(build.cloud.profile), stopping=build.stopping)
+            stack.callback(_leave, build, link)
+            link.upload_scripts()
         yield link
-    finally:
-        link.close()
-        build.traffic += link.traffic
+
+
+def _leave(build: Build, link: GuestLink) -> None:
+    link.close()
+    build.traffic += link.traffic
 
 
 def _limits(profile: CloudProfile) -> LinkLimits:

@@ -83,11 +83,23 @@ class Timings:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._steps: list[StepTiming] = []
+        self._listeners: list[Callable[[StepTiming], None]] = []
 
     def add(self, timing: StepTiming) -> None:
         """Keep one step's timing."""
         with self._lock:
             self._steps.append(timing)
+        for listener in list(self._listeners):
+            listener(timing)
+
+    @contextmanager
+    def listening(self, listener: Callable[[StepTiming], None]) -> Iterator[None]:
+        """Call the listener as each step of this build ends, in that step's thread, while the block runs."""
+        self._listeners.append(listener)
+        try:
+            yield
+        finally:
+            self._listeners.remove(listener)
 
     @property
     def steps(self) -> tuple[StepTiming, ...]:

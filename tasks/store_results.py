@@ -13,8 +13,8 @@ from prefect.context import FlowRunContext
 from images.definition import ImageDefinition
 from images.e2e import E2ECase
 from images.lock import ImageLock
-from images.notes.facts import ReleaseFacts
-from images.notes.markdown import render_markdown, tagged
+from images.notes.facts import ReleaseFacts, tagged
+from images.notes.markdown import render_markdown
 from images.plan import BuildPlan
 from infra.azure.blob_copy import CopiedVhd
 from infra.azure.blob_storage import BuildBlobs
@@ -116,4 +116,9 @@ def show_in_prefect(build: Build, built: BuiltImage) -> None:
     create_markdown_artifact(notes, key=f"{build.image}-release-notes", description=f"{build.image} {built.facts.image_version}")
     rows = [{"step": step.name, "layer": step.layer, "seconds": step.seconds, "outcome": step.outcome} for step in build.timings.steps]
     create_table_artifact(rows, key=f"{build.image}-steps", description=f"Steps of {build.build_id}")
-    create_link_artifact(built.captured.url, link_text=f"{build.image} {built.facts.image_version} (VHD)", key=f"{build.image}-vhd")
+    create_link_artifact(
+        built.captured.url,
+        link_text=f"{build.image} {built.facts.image_version} (VHD)",
+        key=f"{build.image}-vhd",
+        description=f"{built.captured.size_bytes} bytes, sha256 {built.captured.sha256}; reading it needs access to the storage account",
+    )

@@ -120,18 +120,20 @@ SMALL: dict[str, Any] = {
 """A definition with one of everything that matters."""
 
 
+def write_definition(folder: Path, **changes: Any) -> Path:
+    """A file in the folder with a definition like SMALL, with other values (None: without the field)."""
+    content = {name: value for name, value in {**SMALL, **changes}.items() if value is not None}
+    path = folder / "definitions" / f"{content['name']}.yaml"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    return path
+
+
 @pytest.fixture
 def define(workplace: Path) -> Callable[..., str]:
-    """Writes a definition like SMALL with other values and gives its path."""
+    """Writes a definition like SMALL with other values (None: without the field) and gives its path."""
 
-    def write(**changes: Any) -> str:
-        content = {**SMALL, **changes}
-        path = workplace / "definitions" / f"{content['name']}.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(content), encoding="utf-8")
-        return str(path)
-
-    return write
+    return lambda **changes: str(write_definition(workplace, **changes))
 
 
 @pytest.fixture

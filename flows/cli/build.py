@@ -12,6 +12,7 @@ from rich.console import Console
 from flows.choices import CloudName
 from flows.cli.failure import reported
 from flows.cli.services import services_for_build
+from infra.checkout import make_folder, output_folder
 
 
 def build(
@@ -25,8 +26,9 @@ def build(
     with reported(console, as_json=as_json):
         from images.loading import find_definition, load_definition
 
-        # Before anything starts: a wrong definition should not have to wait for a server.
+        # Before anything starts: a wrong definition or a folder that can not be written should not have to wait for a server.
         definition = load_definition(find_definition(image))
+        make_folder(output_folder())
         console.print(f"building {definition.name} on the {'stand-in' if profile == 'local' else 'Azure'} cloud", highlight=False)
         with services_for_build(profile):
             from flows.build_image import build_image

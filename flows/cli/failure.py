@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,27 +17,50 @@ from rich.text import Text
 from images.errors import BuildError, CancelledError
 
 
-def _terminate(_signum: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class _Interrupts:
+    """What the user or the system asked for by a signal; the first one is confirmed at once, since clean-up takes its time."""
+
+    def __init__(self) -> None:
+        self.came = False
+
+    def __call__(self, _signum: int, _frame: FrameType | None) -> None:
+        if not self.came:
+            self.came = True
+            # Not through the console: the signal may have come while that was writing.
+            os.write(2, b"stopping ...\n")
+        raise KeyboardInterrupt
 
 
 @contextmanager
 def reported(console: Console, *, as_json: bool = False) -> Iterator[None]:
-    """Turn a BuildError or an interrupt inside the block into its text and exit code; SIGTERM ends a command as Ctrl-C does."""
-    before = signal.signal(signal.SIGTERM, _terminate)
+    """Turn a BuildError or an interrupt inside the block into its text and exit code.
+
+    SIGTERM and a closed terminal (SIGHUP) end a command as Ctrl-C does.
+    """
+    interrupts = _Interrupts()
+    before = {number: signal.signal(number, interrupts) for number in _SIGNALS}
     try:
         yield
-    except BuildError as error:
-        _show(console, error, as_json=as_json)
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        stopped = CancelledError(
-            "stopped before the end; what the build had made in the cloud is deleted", hint="run the same command again"
-        )
-        _show(console, stopped, as_json=as_json)
-        raise typer.Exit(stopped.exit_code) from None
+    except (KeyboardInterrupt, Exception) as error:
+        shown = _reason(error, interrupted=interrupts.came)
+        if shown is None:
+            raise
+        _show(console, shown, as_json=as_json)
+        raise typer.Exit(shown.exit_code) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _reason(error: BaseException, *, interrupted: bool) -> BuildError | None:
+    """The error to show; None for one that is a fault of the program, whose traceback is wanted."""
+    # An interrupt may strike anywhere, and libraries then fail in their own ways: whatever they raise, the user stopped the command.
+    if interrupted or isinstance(error, KeyboardInterrupt):
+        return CancelledError("stopped before the end; what the build had made in the cloud is deleted", hint="run the same command again")
+    return error if isinstance(error, BuildError) else None
 
 
 def _show(console: Console, error: BuildError, *, as_json: bool) -> None:

@@ -34,7 +34,8 @@ _CANCEL_S = 45.0
 @local_app.command()
 def up(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help=f"Port of the Prefect server on 127.0.0.1 (default: the last one, or {DEFAULT_PORT}).")
+        int | None,
+        typer.Option(min=1, max=65535, help=f"Port of the Prefect server on 127.0.0.1 (default: the last one, or {DEFAULT_PORT})."),
     ] = None,
 ) -> None:
     """Start what does not run yet of stand-in cloud, Prefect server and worker, register the deployments, print the address of the UI."""
@@ -86,7 +87,7 @@ def _start(record: UpRecord, missing: list[str], port: int | None, console: Cons
         console.print("stand-in cloud: starting …")
         record.started("stand-in", start_stand_in(with_parent=False))
     # Importing Prefect takes as long as the server needs anyway.
-    template = process_job_template() if missing else {}
+    template = process_job_template() if "worker" in missing else {}
     if server is not None:
         wait_for_prefect_server(server, port=port)
     if "worker" in missing:

@@ -74,7 +74,8 @@ def read_record() -> UpRecord:
     """The record of this state folder; an empty one when there is none."""
     try:
         content = json.loads(_path().read_text(encoding="utf-8"))
-        return UpRecord({str(part): int(pid) for part, pid in content["pids"].items() if part in PARTS}, content["port"], content["registered"])
+        pids = {str(part): int(pid) for part, pid in content["pids"].items() if part in PARTS}
+        return UpRecord(pids, content["port"], content["registered"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return UpRecord()
 

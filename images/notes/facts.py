@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import Field
 
 from images.frozen import Frozen
-from images.inventory import Inventory
+from images.inventory import ContainerImage, Inventory
 
 
 class BuildSource(Frozen):
@@ -49,6 +51,11 @@ def image_version(os_version: str, day: str, count: int) -> str:
     if not 1 <= count <= 99:
         raise ValueError(f"the count of a day's builds must be 1 to 99, not {count}")
     return f"{os_version}.{day[2:]}{count:02d}"
+
+
+def tagged(images: Iterable[ContainerImage]) -> list[ContainerImage]:
+    """The images by tag: containerd also knows each of them by two digests."""
+    return [image for image in images if "@" not in image.name and not image.name.startswith("sha256:")]
 
 
 def human_size(size_bytes: int) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from images.inventory import ContainerImage
-from images.notes.facts import ReleaseFacts, human_size
+from images.notes.changes import changes_since
+from images.notes.facts import ReleaseFacts, human_size, tagged
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("images.notes"),
@@ -26,12 +26,13 @@ def _cell(value: int | str | list[str]) -> str:
     return " ".join(text.replace("|", "\\|").splitlines())
 
 
+def _brief(text: str) -> str:
+    """A text with its SHA-256 digests cut short: whole ones are in inventory.json."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", text)
+
+
 _ENVIRONMENT.filters["cell"] = _cell
-
-
-def tagged(images: Iterable[ContainerImage]) -> list[ContainerImage]:
-    """The images by tag: containerd also knows each of them by two digests."""
-    return [image for image in images if "@" not in image.name and not image.name.startswith("sha256:")]
+_ENVIRONMENT.filters["brief"] = _brief
 
 
 def render_markdown(facts: ReleaseFacts) -> str:
@@ -41,5 +42,6 @@ def render_markdown(facts: ReleaseFacts) -> str:
         facts=facts,
         inventory=inventory,
         images=tagged(inventory.container_images),
+        changed=changes_since(facts.previous.inventory, inventory) if facts.previous else (),
         cached_bytes=sum(file.size_bytes for file in inventory.cached_files),
     )

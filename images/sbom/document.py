@@ -10,8 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from images.definition import ImageDefinition
 from images.lock import ImageLock
-from images.notes.facts import ReleaseFacts
-from images.notes.markdown import tagged
+from images.notes.facts import ReleaseFacts, tagged
 from images.sbom import components
 from images.sbom.components import Component
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,14 +19,16 @@ from infra.guest.deadline import Deadline
 from infra.guest.endpoint import GuestEndpoint
 from infra.guest.faults import EXPECTED_FAILURES, STDIN_CLOSED, LinkLostError, LinkStoppedError, link_error
 from infra.guest.limits import LinkLimits
-from infra.guest.protocol import GuestProtocol
+from infra.guest.protocol import MAX_ENVELOPE_BYTES, GuestProtocol
 from infra.guest.traffic import TrafficMeter
 
 T = TypeVar("T")
 
 CODEPAGE_UTF8 = 65001
-STDIN_CHUNK_BYTES = 360_000
-"""Base64 makes 480,000 bytes of it: with the envelope around it as much as MaxEnvelopeSizekb (500) allows, and a little air."""
+ENVELOPE_BYTES = 8 * 1024
+"""Room for everything in a Send request that is not the input: header, action, ids."""
+STDIN_CHUNK_BYTES = (MAX_ENVELOPE_BYTES - ENVELOPE_BYTES) // 4 * 3
+"""Base64 makes as much of it as MaxEnvelopeSizekb allows: 377,856 bytes in an envelope of 500 kB."""
 STDERR_KEPT_BYTES = 64 * 1024
 
 
@@ -84,8 +86,10 @@ class GuestConnection:
             self._meter.shell()
         return self._shell
 
-    def run(self, command: Sequence[str], stdin: bytes, on_output: Callable[[bytes], None], deadline: Deadline) -> CommandEnd:
+    def run(self, command: Sequence[str], stdin: Iterable[bytes], on_output: Callable[[bytes], None], deadline: Deadline) -> CommandEnd:
         """Run a command to its end; on_output gets standard output as it comes. Raises LinkLostError, LinkRefusedError, DeadlineError.
+
+        The pieces of stdin are asked for as they go out, in envelopes as large as the guest takes.
 
         After LinkLostError the command may still run; the next `open` ends it together with its shell, so that a second try is alone.
         """
@@ -120,9 +124,8 @@ class GuestConnection:
         self._protocol.transport.close_session()
         self._folder.cleanup()
 
-    def _send(self, shell: str, command_id: str, stdin: bytes) -> None:
-        for start in range(0, max(len(stdin), 1), STDIN_CHUNK_BYTES):
-            chunk, last = stdin[start : start + STDIN_CHUNK_BYTES], start + STDIN_CHUNK_BYTES >= len(stdin)
+    def _send(self, shell: str, command_id: str, stdin: Iterable[bytes]) -> None:
+        for chunk, last in _chunks(stdin):
             try:
                 self._call(partial(self._protocol.send_command_input, shell, command_id, chunk, end=last))
             except LinkLostError as error:
@@ -182,3 +185,15 @@ class GuestConnection:
                 # A connection that may have half an answer on it must not carry the next request.
                 self._protocol.transport.close_session()
             raise link_error(error, self.where) from error
+
+
+def _chunks(pieces: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """The same bytes in chunks of STDIN_CHUNK_BYTES, each with whether it is the last one; an empty input is one empty chunk."""
+    waiting = bytearray()
+    for piece in pieces:
+        waiting += piece
+        # More than a chunk: what is left makes sure that this one is not the last.
+        while len(waiting) > STDIN_CHUNK_BYTES:
+            yield bytes(waiting[:STDIN_CHUNK_BYTES]), False
+            del waiting[:STDIN_CHUNK_BYTES]
+    yield bytes(waiting), True

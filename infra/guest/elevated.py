@@ -19,6 +19,7 @@ from images.stages.link import (
     StartTaskInput,
     StartTaskResult,
 )
+from infra.guest.clixml import readable
 from infra.guest.deadline import Deadline
 from infra.guest.json_lines import StageOutput
 from infra.guest.redaction import Redactor
@@ -64,10 +65,10 @@ class ElevatedRun:
         try:
             end = self._follow()
             result = self._output.result(end.exit_code, end.stderr_tail)
-        except StageError:
+        except StageError as error:
             # The first error counts, whatever the guest says to this.
             with contextlib.suppress(GuestLinkError, StageError):
-                self._remove()
+                self._remove(stop=error.code == "timeout")
             raise
         if is_last_contact:
             with contextlib.suppress(GuestLinkError, StageError):
@@ -86,8 +87,8 @@ class ElevatedRun:
         start = StartTaskInput(run_id=self._run_id, script=self._contract.script, input=self._input, timeout_s=self._contract.timeout_s)
         self._is_ours = self._runner.ask(START_TASK, start, StartTaskResult, self._redact).started
 
-    def _remove(self) -> None:
-        self._runner.ask(REMOVE_TASK, RemoveTaskInput(run_id=self._run_id), StageResult)
+    def _remove(self, *, stop: bool = False) -> None:
+        self._runner.ask(REMOVE_TASK, RemoveTaskInput(run_id=self._run_id, stop=stop), StageResult)
 
     def _follow(self) -> ReadOutputResult:
         while True:
@@ -101,7 +102,7 @@ class ElevatedRun:
             elif read.state == "unknown":
                 self._start_again(read)
             if self._deadline.over:
-                raise timeout_error(self._contract, self._time_limit)
+                raise timeout_error(self._contract, self._time_limit, self._last_words())
             if data and read.state == "running":
                 time.sleep(min(self._runner.limits.poll_pause_s, PAUSE_SHARE * self._deadline.elapsed_s))
 
@@ -123,6 +124,14 @@ class ElevatedRun:
             raise StageError(what, stage=READ_OUTPUT.name, code="bad-result")
         self._offset = read.next_offset
         return read, data
+
+    def _last_words(self) -> str:
+        """The end of the error stream of a run that does not end."""
+        question = ReadOutputInput(run_id=self._run_id, offset=self._offset, wait_s=0, max_bytes=1, with_errors=True)
+        try:
+            return self._redact(readable(self._runner.once(READ_OUTPUT, question, ReadOutputResult).stderr_tail))
+        except (GuestLinkError, StageError):
+            return ""
 
     def _was_lost(self, read: ReadOutputResult) -> bool:
         """True for a run that ended without having been run: it was cut off, or whoever started it died before it got its input."""

@@ -22,6 +22,9 @@ _SHOWN_CHARACTERS = 200
 
 HINTS = {
     "disk-full": "C: is full; raise os_disk_gib or take something out of the definition",
+    "file-locked": "another program on the guest has the file open; the message names it",
+    "containerd-stopped": "the runtime's own log on the guest says why: Get-WinEvent -LogName Application",
+    "download-failed": "the guest does not reach the address, or the connection broke; a network rule or a proxy may stand between",
     "hash-mismatch": "the bytes are not those the lock promises; nothing was kept of them",
     "unknown-feature": "this Windows version does not have that feature",
     "sysprep-stuck": "read setupact.log and setuperr.log of the stopped disk",

@@ -19,6 +19,7 @@ from infra.guest.redaction import Redactor, url_queries
 from infra.guest.restart import guest_state, restart_guest, wait_until_ready
 from infra.guest.runner import OnProgress, ScriptRunner, ignore_progress
 from infra.guest.traffic import LinkTraffic, TrafficMeter
+from infra.guest.transfer import FileContent, SentFile, send_file
 
 __all__ = ["GuestLink", "OnProgress", "Progress"]
 
@@ -80,6 +81,11 @@ class GuestLink:
         if contract.elevated or contract.timeout_s > self._limits.direct_s:
             return ElevatedRun(self._runner, contract, stage_input, run_id=run_id, on_progress=on_progress, redact=redact).result()
         return self._runner.run(contract, stage_input.model_dump_json().encode(), on_progress, redact)
+
+    def send_file(self, content: FileContent, path: str, *, on_progress: OnProgress = ignore_progress) -> SentFile:
+        """Bring a file to a path of the guest over this link, for a guest that can not reach blob storage; see infra.guest.transfer."""
+        self._scripts()
+        return send_file(self._runner, content, path, on_progress)
 
     def state(self) -> GuestStateResult:
         """Boot time, build, free space and readiness of the guest."""

@@ -35,7 +35,7 @@ _WINDOWS_COMMANDS = """
     New-ScheduledTaskTrigger New-SelfSignedCertificate New-WSManInstance Register-ScheduledTask Remove-CimInstance Remove-Item
     Remove-ItemProperty Remove-LocalUser Remove-NetFirewallRule Remove-TypeData Remove-WSManInstance Resize-Partition Restart-Service
     Select-Object Set-Acl Set-CimInstance Set-Item Set-ItemProperty Set-LocalUser Set-Service Set-StrictMode Sort-Object
-    Start-ScheduledTask Start-Service Start-Sleep Stop-Service Test-Path Unregister-ScheduledTask Update-HostStorageCache
+    Start-ScheduledTask Start-Service Start-Sleep Stop-ScheduledTask Stop-Service Test-Path Unregister-ScheduledTask Update-HostStorageCache
     Update-MpSignature Where-Object Write-Output
     """
 

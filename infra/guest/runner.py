@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import TypeVar
 
 import tenacity
@@ -40,11 +41,13 @@ class ScriptRunner:
 
     def ask(self, contract: StageContract, stage_input: StageInput, kind: type[R], redact: Redactor | None = None) -> R:
         """The result of a short script that may run any number of times; raises StageError, GuestSilentError, LinkRefusedError."""
-        return self.persistently(lambda: self.once(contract, stage_input, kind, redact))
+        return self.persistently(lambda: self.once(contract, stage_input, kind, redact=redact))
 
-    def once(self, contract: StageContract, stage_input: StageInput, kind: type[R], redact: Redactor | None = None) -> R:
-        """The result of one try; raises LinkLostError when the connection does not hold."""
-        stdin = stage_input.model_dump_json().encode()
+    def once(
+        self, contract: StageContract, stage_input: StageInput, kind: type[R], *, more: Iterable[bytes] = (), redact: Redactor | None = None
+    ) -> R:
+        """The result of one try; raises LinkLostError when the connection does not hold. `more` follows the input, on a line of its own."""
+        stdin = chain((stage_input.model_dump_json().encode(), b"\n"), more)
         command = file_command(contract.script, GUEST_FOLDER)
         result = self._try(
             contract,
@@ -71,7 +74,7 @@ class ScriptRunner:
         while True:
             self.persistently(self.connection.open)
             try:
-                return self._try(contract, command, stdin, on_progress=on_progress, deadline=deadline, redact=redact)
+                return self._try(contract, command, (stdin,), on_progress=on_progress, deadline=deadline, redact=redact)
             except LinkLostError as error:
                 if attempt >= self.limits.direct_attempts or deadline.over:
                     raise GuestSilentError(
@@ -106,7 +109,7 @@ class ScriptRunner:
         self,
         contract: StageContract,
         command: tuple[str, ...],
-        stdin: bytes,
+        stdin: Iterable[bytes],
         *,
         on_progress: OnProgress,
         deadline: Deadline,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from images.errors import BuildError, CancelledError
 from infra.local.azurite import Azurite
+from infra.local.disks.foreign_tools import require_tools
 from infra.local.faults import FaultPlan, load_plan
 from infra.local.latency import LatencyProfile, load_latency
 from infra.local.ownership import owned
@@ -32,6 +33,7 @@ def main() -> int:
     try:
         faults = load_plan(arguments.faults) if arguments.faults else FaultPlan()
         latency = load_latency(arguments.latency) if arguments.latency else LatencyProfile()
+        require_tools()
         with owned(arguments.state), contextlib.ExitStack() as closing:
             azurite = Azurite(arguments.state)
             closing.callback(azurite.stop)

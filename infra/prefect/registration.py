@@ -52,8 +52,8 @@ def _set_automations(api_url: str) -> None:
             name = automation["name"]
             found = _accepted(client.post("/automations/filter", json={"automations": {"name": {"any_": [name]}}}), name).json()
             # `prefect automation create` would add a second one of the same name.
-            answer = client.put(f"/automations/{found[0]['id']}", json=automation) if found else client.post("/automations/", json=automation)
-            _accepted(answer, name)
+            method, path = ("PUT", f"/automations/{found[0]['id']}") if found else ("POST", "/automations/")
+            _accepted(client.request(method, path, json=automation), name)
 
 
 def is_registered(api_url: str, deployment: str) -> bool:

@@ -6,22 +6,12 @@ range of a page blob that it reads (_download.py, _initial_request), which doubl
 
 from __future__ import annotations
 
-import io
-import os
-from collections import OrderedDict
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Self
-
 import httpx
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from images.errors import CloudError
+from infra.vhd.range_reader import RangeReader
 
-FetchRange = Callable[[int, int], bytes]
-"""(offset, length) -> exactly these bytes; called from several threads at once."""
-_PARALLEL = 4
 _ATTEMPTS = 5
 _TIMEOUT_S = 60.0
 _RETRIED = {408, 429, 500, 502, 503, 504}
@@ -32,14 +22,6 @@ _HINTS = {
     404: "is the blob's name right?",
     412: "the blob was changed meanwhile",
 }
-
-
-@dataclass(frozen=True)
-class RangeTraffic:
-    """What reading cost so far."""
-
-    requests: int
-    bytes_read: int
 
 
 class _TryAgain(Exception):
@@ -116,112 +98,10 @@ class RangeServer:
         raise _TryAgain(refusal) if status in _RETRIED else refusal
 
 
-class BlobRangeReader(io.RawIOBase):
-    """A page blob as a seekable file: blocks are cached, and reading on in order fetches ever more of them ahead, several at once.
+def open_blob(url: str, *, first_wait_s: float = 0.5) -> RangeReader:
+    """The disk behind a URL, for a blob with its SAS; first_wait_s is the pause before a second try.
 
-    Use it as a context manager; it owns threads. Raises CloudError when the storage refuses, or when the blob changed meanwhile.
+    Raises CloudError when the storage refuses, and later, from reading, when the blob changed meanwhile.
     """
-
-    def __init__(
-        self, fetch: FetchRange, size: int, *, block_bytes: int = 64 * 1024, max_blocks: int = 512, max_ahead_blocks: int = 64
-    ) -> None:
-        super().__init__()
-        if max_ahead_blocks >= max_blocks:
-            raise ValueError("the cache must hold more than what is read ahead")
-        self._fetch = fetch
-        self.size = size
-        self._block_bytes = block_bytes
-        self._max_blocks = max_blocks
-        self._max_ahead = max_ahead_blocks
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._position = 0
-        self._ahead = 1
-        self._expected = -1
-        self._requests = 0
-        self._bytes_read = 0
-        self._threads = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="blob-range")
-
-    @classmethod
-    def open_url(cls, url: str, *, block_bytes: int = 64 * 1024, first_wait_s: float = 0.5) -> Self:
-        """The disk behind a URL, for a blob with its SAS; first_wait_s is the pause before a second try."""
-        server = RangeServer(url, first_wait_s=first_wait_s)
-        reader = cls(server.fetch, server.size, block_bytes=block_bytes)
-        reader._server = server
-        return reader
-
-    _server: RangeServer | None = None
-
-    @property
-    def traffic(self) -> RangeTraffic:
-        """Requests and bytes so far."""
-        return RangeTraffic(self._requests, self._bytes_read)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start of the blob")
-        self._position = base + offset
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """At most the rest of one block, as a raw stream may."""
-        left = max(0, self.size - self._position)
-        index, within = divmod(self._position, self._block_bytes)
-        wanted = min(left if size < 0 else min(size, left), self._block_bytes - within)
-        if not wanted:
-            return b""
-        data = self._block(index)[within : within + wanted]
-        self._position += wanted
-        return data
-
-    def close(self) -> None:
-        """End the threads and the connection."""
-        if not self.closed:
-            self._threads.shutdown(wait=True, cancel_futures=True)
-            if self._server is not None:
-                self._server.close()
-        super().close()
-
-    def _block(self, index: int) -> bytes:
-        block = self._blocks.get(index)
-        if block is None:
-            self._ahead = min(2 * self._ahead, self._max_ahead) if index == self._expected else 1
-            self._load(index)
-            block = self._blocks[index]
-        else:
-            self._blocks.move_to_end(index)
-        return block
-
-    def _load(self, first: int) -> None:
-        count = 0
-        last_block = (self.size - 1) // self._block_bytes
-        while count < self._ahead and first + count <= last_block and first + count not in self._blocks:
-            count += 1
-        share = -(-count // _PARALLEL)
-        parts = [(start, min(share, first + count - start)) for start in range(first, first + count, share)]
-        for (start, blocks), data in zip(parts, self._threads.map(lambda part: self._fetch_blocks(*part), parts), strict=True):
-            self._requests += 1
-            self._bytes_read += len(data)
-            for number in range(blocks):
-                self._blocks[start + number] = data[number * self._block_bytes : (number + 1) * self._block_bytes]
-        self._expected = first + count
-        # What was just read stays: the cache holds more than the largest read ahead.
-        while len(self._blocks) > self._max_blocks:
-            self._blocks.popitem(last=False)
-
-    def _fetch_blocks(self, start: int, blocks: int) -> bytes:
-        offset = start * self._block_bytes
-        length = min(blocks * self._block_bytes, self.size - offset)
-        data = self._fetch(offset, length)
-        if len(data) != length:
-            raise CloudError(f"the storage gave {len(data)} of {length} bytes at {offset}", hint="the blob may have been changed")
-        return data
+    server = RangeServer(url, first_wait_s=first_wait_s)
+    return RangeReader(server.fetch, server.size, on_close=server.close)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from infra.vhd.ntfs import NtfsEntry, NtfsVolume
 
 _MAX_MANIFEST_BYTES = 8 * 2**20
 _MAX_IMAGES = 10_000
+_WHOLE_METADATA_BYTES = 2**20
 _OLDEST_COMPATIBLE_BUILD = 20348
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _INDEX_TYPES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
@@ -42,6 +44,7 @@ class ContentStore:
         self._volume = volume
         folder = f"{places.CONTENT_FOLDER}\\blobs\\sha256"
         self._blobs: dict[str, NtfsEntry] = {f"sha256:{entry.name.lower()}": entry for entry in volume.walk(folder) if not entry.is_folder}
+        self._documents: dict[str, dict[str, Any]] = {}
 
     def size_of(self, digest: str) -> int | None:
         """Size of a blob in bytes, or None when it is not in the store."""
@@ -50,17 +53,26 @@ class ContentStore:
 
     def document(self, digest: str) -> dict[str, Any] | None:
         """A manifest, index or config, or None when it is not in the store; VhdError when its bytes are not JSON."""
+        known = self._documents.get(digest)
+        if known is not None:
+            return known
         entry = self._blobs.get(digest)
         if entry is None:
             return None
-        content = self._volume.read(entry.path, max_bytes=_MAX_MANIFEST_BYTES)
+        content = self._volume.read_entry(entry, max_bytes=_MAX_MANIFEST_BYTES)
         try:
             parsed = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise VhdError(f"blob {digest} is no JSON document") from error
         if not isinstance(parsed, dict):
             raise VhdError(f"blob {digest} is no manifest")
+        self._documents[digest] = parsed
         return parsed
+
+    def prefetch(self, digests: Iterable[str]) -> None:
+        """Have these documents fetched together; what is not there is left out."""
+        entries = [self._blobs[digest] for digest in sorted(set(digests)) if digest in self._blobs and digest not in self._documents]
+        self._volume.prefetch(entry for entry in entries if entry.size_bytes <= _MAX_MANIFEST_BYTES)
 
     def blobs(self) -> dict[str, NtfsEntry]:
         """All blobs by digest."""
@@ -72,6 +84,8 @@ def read_targets(volume: NtfsVolume, namespace: str = places.CONTAINERD_NAMESPAC
     entry = volume.find(places.METADATA_FILE)
     if entry is None:
         return ()
+    # Each image has a page of its own in it, so that nearly all of it is read.
+    volume.prefetch([entry], max_bytes_each=_WHOLE_METADATA_BYTES)
     database = BoltDatabase(BlockCache(volume.open_file(entry), block_bytes=4096))
     bucket = database.root
     for name in (b"v1", namespace.encode(), b"images"):
@@ -101,8 +115,34 @@ def read_images(volume: NtfsVolume, os_build: int) -> tuple[ContainerImage, ...]
 
     The config is that of the manifest which a Windows of this build would choose.
     """
+    targets = read_targets(volume)
+    if not targets:
+        return ()
     store = ContentStore(volume)
-    return tuple(sorted((_describe(store, target, os_build) for target in read_targets(volume)), key=lambda image: image.name))
+    _fetch_together(store, [target.digest for target in targets])
+    described: dict[str, ContainerImage] = {}
+    found = []
+    for target in targets:
+        # containerd knows each image by its tag and by two digests, all with the same target.
+        key = f"{target.media_type} {target.digest}"
+        image = described.get(key) or _describe(store, target, os_build)
+        described[key] = image
+        found.append(image.model_copy(update={"name": target.name}))
+    return tuple(sorted(found, key=lambda image: image.name))
+
+
+def _fetch_together(store: ContentStore, digests: list[str]) -> None:
+    """The documents of all images, one level after the other."""
+    store.prefetch(digests)
+    below: list[str] = []
+    for digest in digests:
+        document = store.document(digest) if _DIGEST.fullmatch(digest) else None
+        if document is None:
+            continue
+        below += [str(entry.get("digest", "")) for entry in _objects(document.get("manifests"))]
+        config = document.get("config")
+        below += [str(config.get("digest", ""))] if isinstance(config, dict) else []
+    store.prefetch(below)
 
 
 def decode_varint(data: bytes) -> int:

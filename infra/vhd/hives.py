@@ -24,6 +24,10 @@ MAX_KEYS = 4_000_000
 MAX_VALUE_BYTES = 16 * 2**20
 RegistryData = int | str | list[str] | bytes
 _BASE_BLOCK = 4096
+# Keys lie where there was room: small blocks keep a hive of 100 MB from being read whole, and 16 MiB of them are enough.
+_BLOCK_BYTES = 16 * 1024
+_MAX_BLOCKS = 1024
+_FIRST_BYTES = 128 * 1024
 _INLINE = 0x8000_0000
 _PIECE_BYTES = 16344
 _VALUE_RECORD = struct.Struct("<2sHIII")
@@ -192,7 +196,7 @@ class Hive:
         primary, secondary = struct.unpack_from("<II", base, 4)
         self.is_dirty = primary != secondary
         """True when Windows had not finished writing: the newest changes are then in the .LOG files only."""
-        self._window = Window(BlockCache(source), 0, size)
+        self._window = Window(BlockCache(source, block_bytes=_BLOCK_BYTES, max_blocks=_MAX_BLOCKS), 0, size)
         self._file = pyregf.file()
         with library_errors(self._window, f"hive {name}"):
             self._file.open_file_object(self._window)
@@ -216,7 +220,9 @@ class Hive:
 
 def open_hive(volume: NtfsVolume, name: str) -> Hive:
     """The hive SOFTWARE, SYSTEM, SAM … of a Windows volume; VhdNotFoundError when there is none."""
-    return Hive(volume.open_file(volume.require(f"{places.CONFIG_FOLDER}\\{name}")), name)
+    entry = volume.require(f"{places.CONFIG_FOLDER}\\{name}")
+    volume.prefetch([entry], max_bytes_each=_FIRST_BYTES)
+    return Hive(volume.open_file(entry), name)
 
 
 def decode_value(kind: int, raw: bytes) -> RegistryData:

@@ -7,14 +7,18 @@ from collections.abc import Sequence
 
 from images.inventory import CachedFile, Runtime, ScheduledTask
 from infra.vhd import windows_places as places
+from infra.vhd.block_cache import BlockCache
+from infra.vhd.go_programs import build_information
 from infra.vhd.hives import HiveKey
-from infra.vhd.ntfs import NtfsEntry, NtfsVolume
+from infra.vhd.ntfs import NtfsEntry, NtfsFile, NtfsVolume
 
 _PIECE = 1 << 20
 _MAX_UPDATE_LOG_BYTES = 32 * 2**20
 # Go programs keep the flags that they were linked with as text (debug/buildinfo); containerd sets what `containerd.exe --version` says so.
 _LINKED_VERSION = re.compile(rb"containerd(?:/v2)?/version\.Version=([0-9A-Za-z.+~-]{1,64})")
+_MODULE_VERSION = re.compile(r"^mod\tgithub\.com/containerd/containerd(?:/v2)?\t(v[0-9A-Za-z.+~-]{1,64})", re.MULTILINE)
 _OVERLAP = 256
+_FIRST_PIECE = 4096
 
 
 def read_files(volume: NtfsVolume, roots: Sequence[str], *, hash_files: bool) -> tuple[CachedFile, ...]:
@@ -90,9 +94,19 @@ def _config_of(command: str) -> str:
 
 
 def _linked_version(volume: NtfsVolume, program: NtfsEntry) -> str:
-    stream = volume.open_file(program)
+    information = build_information(BlockCache(volume.open_file(program), block_bytes=4096, max_blocks=64))
+    linked = _LINKED_VERSION.search(information.encode())
+    if linked:
+        return linked.group(1).decode()
+    # No PE program, or one whose build information lacks the flags (Go leaves them out with -trimpath): look through all of it.
+    return _version_in(volume.open_file(program)) or "".join(_MODULE_VERSION.findall(information)[:1])
+
+
+def _version_in(stream: NtfsFile) -> str:
     tail = b""
-    while piece := stream.read(_PIECE):
+    size = _FIRST_PIECE
+    while piece := stream.read(size):
+        size = min(2 * size, _PIECE)
         window = tail + piece
         found = _LINKED_VERSION.search(window)
         # A version at the very end of the window may go on in the next piece.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from infra.vhd.errors import VhdError
 
@@ -22,6 +22,19 @@ class ByteSource(Protocol):
     def read(self, size: int = -1, /) -> bytes: ...
     def seek(self, offset: int, whence: int = 0, /) -> int: ...
     def tell(self) -> int: ...
+
+
+@runtime_checkable
+class Prefetching(Protocol):
+    """A source that fetches several ranges at once when it is told what will be read."""
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None: ...
+
+
+def prefetch(source: ByteSource, ranges: Iterable[tuple[int, int]]) -> None:
+    """Tell a source which (offset, length) ranges will be read soon; nothing happens where that makes no difference."""
+    if isinstance(source, Prefetching):
+        source.prefetch(ranges)
 
 
 def size_of(source: ByteSource) -> int:
@@ -104,6 +117,11 @@ class Window(io.RawIOBase):
             raise
         self._position += len(data)
         return data
+
+    def prefetch(self, ranges: Iterable[tuple[int, int]]) -> None:
+        """Pass on what will be read; what lies outside the window is left out."""
+        inside = [(offset, min(length, self.size - offset)) for offset, length in ranges if 0 <= offset < self.size and length > 0]
+        prefetch(self._source, [(self._offset + offset, length) for offset, length in inside])
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         data = self.read(len(buffer))

@@ -21,6 +21,26 @@ Import-Module -Name (Join-Path -Path $PSScriptRoot -ChildPath 'WinVhd.psm1') -Fo
 
 $script:Ctr = Join-Path -Path $env:ProgramFiles -ChildPath 'containerd\ctr.exe'
 
+function Start-Runtime {
+    # Start containerd where it does not run: its pipe is what ctr talks to.
+    [CmdletBinding()]
+    param()
+    $service = Get-Service -Name 'containerd' -ErrorAction SilentlyContinue
+    if ($null -eq $service) {
+        throw (New-StageFailure -Code 'containerd-missing' -Message 'the service containerd is not there: install the container runtime first')
+    }
+    if ($service.Status -eq [System.ServiceProcess.ServiceControllerStatus]::Running) {
+        return
+    }
+    Write-StageLog -Message "containerd is $($service.Status): starting it"
+    try {
+        Start-Service -Name 'containerd'
+    }
+    catch {
+        throw (New-StageFailure -Code 'containerd-stopped' -Message "containerd does not start: $($_.Exception.Message)")
+    }
+}
+
 function Start-Pull {
     # One more try for this image.
     [CmdletBinding()]
@@ -105,6 +125,7 @@ function Get-StoredDigest {
 Invoke-Stage -Body {
     $stageInput = Read-StageInput
     $wanted = @($stageInput.images)
+    Start-Runtime
     $stored = Get-StoredDigest
     $jobs = @(
         foreach ($image in $wanted) {

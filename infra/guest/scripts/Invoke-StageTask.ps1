@@ -111,6 +111,8 @@ $output = New-OutputFile -Path (Get-RunPath -RunId $RunId -Kind 'out')
 $errorOutput = New-OutputFile -Path (Get-RunPath -RunId $RunId -Kind 'err')
 $exitCode = 1
 try {
+    # For whoever has to end this run from outside.
+    [System.IO.File]::WriteAllText((Get-RunPath -RunId $RunId -Kind 'pid'), [string]$PID)
     $content = Read-StagePipe -Name "winvhd-$RunId"
     $exitCode = Invoke-StageScript -Content $content -Id $RunId -Output $output -ErrorOutput $errorOutput
 }

@@ -9,7 +9,7 @@
     https://learn.microsoft.com/powershell/module/scheduledtasks/get-scheduledtask
 
 .NOTES
-    Input: run_id, offset, wait_s, max_bytes. Bytes travel as base64: a cut may fall into the middle of a character.
+    Input: run_id, offset, wait_s, max_bytes, with_errors. Bytes travel as base64: a cut may fall into the middle of a character.
 #>
 [CmdletBinding()]
 param()
@@ -93,7 +93,7 @@ Invoke-Stage -Body {
         }
     } until ($isOver)
     $errorTail = ''
-    if ($run.State -eq 'ended') {
+    if (($run.State -eq 'ended') -or $stageInput.with_errors) {
         $errorTail = Get-ErrorTail -RunId $runId
     }
     Write-StageResult -Result ([ordered]@{

@@ -6,10 +6,13 @@
 .DESCRIPTION
     A run that still goes on is told instead that its result was read: the last contact (Invoke-Generalize.ps1) waits for that before it removes
     what the link needs, and says by <run_id>.wait that it does. Nothing may be written after that answer: the folder is going.
+    With stop, a run that goes on is ended first: Task Scheduler ends the task's own process only, so the tree of what it started is ended
+    by the process id that Invoke-StageTask.ps1 left.
     https://learn.microsoft.com/powershell/module/scheduledtasks/unregister-scheduledtask
+    https://learn.microsoft.com/windows-server/administration/windows-commands/taskkill
 
 .NOTES
-    Input: run_id.
+    Input: run_id, stop.
 #>
 [CmdletBinding()]
 param()
@@ -35,11 +38,35 @@ function Wait-TaskEnd {
     }
 }
 
+function Stop-RunningTask {
+    # End a run with everything it started.
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)][string]$TaskName,
+        [Parameter(Mandatory = $true)][string]$RunId
+    )
+    $task = Get-ScheduledTask -TaskName $TaskName -ErrorAction SilentlyContinue
+    if (($null -eq $task) -or ([string]$task.State -ne 'Running')) {
+        # Without the task the number may be another process's by now.
+        return
+    }
+    $path = Get-RunPath -RunId $RunId -Kind 'pid'
+    if ([System.IO.File]::Exists($path)) {
+        # 128: it ended by itself meanwhile.
+        $null = Invoke-NativeCommand -FilePath 'taskkill.exe' -ArgumentList @('/PID', [System.IO.File]::ReadAllText($path), '/T', '/F') -AllowedExitCode @(0, 128, 255)
+    }
+    Stop-ScheduledTask -TaskName $TaskName
+    Wait-TaskEnd -TaskName $TaskName -TimeoutSecond 15
+}
+
 Invoke-Stage -Body {
     $stageInput = Read-StageInput
     $runId = [string]$stageInput.run_id
     $taskName = "winvhd-$runId"
     $changed = $false
+    if ($stageInput.stop) {
+        Stop-RunningTask -TaskName $taskName -RunId $runId
+    }
     $isWaiting = [System.IO.File]::Exists((Get-RunPath -RunId $runId -Kind 'wait'))
     if (-not $isWaiting) {
         Wait-TaskEnd -TaskName $taskName -TimeoutSecond 5
@@ -53,7 +80,7 @@ Invoke-Stage -Body {
             Unregister-ScheduledTask -TaskName $taskName -Confirm:$false
             $changed = $true
         }
-        foreach ($kind in @('out', 'err', 'exit', 'read', 'wait', 'claim')) {
+        foreach ($kind in @('out', 'err', 'exit', 'read', 'wait', 'pid', 'claim')) {
             $path = Get-RunPath -RunId $runId -Kind $kind
             if ([System.IO.File]::Exists($path)) {
                 Remove-Item -LiteralPath $path -Force

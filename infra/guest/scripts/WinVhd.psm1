@@ -15,6 +15,7 @@
       https://learn.microsoft.com/dotnet/api/system.net.servicepointmanager.defaultconnectionlimit
     - Writing to a full volume fails with ERROR_DISK_FULL (112) or ERROR_HANDLE_DISK_FULL (39).
       https://learn.microsoft.com/windows/win32/debug/system-error-codes--0-499-
+    - A file that another program has open without sharing answers ERROR_SHARING_VIOLATION (32) or ERROR_LOCK_VIOLATION (33), same page.
     - A program gets one command line, which the C runtime splits again by its own rules for quotes and backslashes.
       https://learn.microsoft.com/cpp/c-language/parsing-c-command-line-arguments
 
@@ -32,6 +33,7 @@ $script:Utf8 = New-Object -TypeName 'System.Text.UTF8Encoding' -ArgumentList $fa
 $script:ResultWritten = $false
 $script:LastProgress = [datetime]::MinValue
 $script:DiskFullCodes = @(-2147024784, -2147024857)
+$script:LockedCodes = @(-2147024864, -2147024863)
 
 # --- the contract: one JSON object in, JSON lines out ---
 
@@ -122,6 +124,19 @@ function Read-StageInput {
     return ConvertFrom-Json -InputObject $text
 }
 
+function Read-StageHeader {
+    # The JSON object on the first line of a stream, whose rest is left to the script.
+    [CmdletBinding()]
+    [OutputType([psobject])]
+    param([Parameter(Mandatory = $true)][System.IO.Stream]$Stream)
+    $buffer = New-Object -TypeName 'System.IO.MemoryStream'
+    for ($byte = $Stream.ReadByte(); ($byte -ge 0) -and ($byte -ne 10); $byte = $Stream.ReadByte()) {
+        $buffer.WriteByte([byte]$byte)
+    }
+    $text = $script:Utf8.GetString($buffer.ToArray()).TrimStart([char]0xFEFF)
+    return ConvertFrom-Json -InputObject $text
+}
+
 function New-StageFailure {
     # An exception that ends the stage with this error code.
     [CmdletBinding()]
@@ -147,6 +162,9 @@ function Get-FailureCode {
         }
         if ($script:DiskFullCodes -contains $current.HResult) {
             return 'disk-full'
+        }
+        if ($script:LockedCodes -contains $current.HResult) {
+            return 'file-locked'
         }
         if ($current -is [System.UnauthorizedAccessException]) {
             return 'access-denied'
@@ -519,7 +537,11 @@ function Step-Download {
         $code = Get-FailureCode -Exception $_.Exception
         $reason = $_.Exception.GetBaseException().Message
         Stop-Download -Job $Job
-        if ((@('disk-full', 'download-refused', 'access-denied') -contains $code) -or ($Job.Attempt -ge $Attempts)) {
+        if ((@('disk-full', 'download-refused', 'access-denied', 'file-locked') -contains $code) -or ($Job.Attempt -ge $Attempts)) {
+            if ($code -eq 'script-failed') {
+                # What HttpClient throws: no name, no connection, a connection that broke.
+                throw (New-StageFailure -Code 'download-failed' -Message "$($Job.Url): $reason")
+            }
             throw
         }
         Write-StageLog -Message "attempt $($Job.Attempt) of ${Attempts}: $reason"
@@ -717,7 +739,7 @@ function Get-RunPath {
     [OutputType([string])]
     param(
         [Parameter(Mandatory = $true)][ValidatePattern('^[A-Za-z0-9-]{1,80}$')][string]$RunId,
-        [Parameter(Mandatory = $true)][ValidateSet('out', 'err', 'exit', 'claim', 'wait', 'read')][string]$Kind
+        [Parameter(Mandatory = $true)][ValidateSet('out', 'err', 'exit', 'claim', 'wait', 'read', 'pid')][string]$Kind
     )
     return Join-Path -Path $PSScriptRoot -ChildPath "runs\$RunId.$Kind"
 }

@@ -25,6 +25,12 @@ def find_tool(name: str) -> str:
     return found
 
 
+def require_tools() -> None:
+    """Raise MissingToolError unless every program is there: better before a build than at the end of one."""
+    for name in TOOL_PACKAGES:
+        find_tool(name)
+
+
 def run_tool(name: str, *arguments: str | Path) -> None:
     """Run a program to its end; CaptureError with the end of its output when it fails."""
     try:

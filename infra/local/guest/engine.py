@@ -48,6 +48,11 @@ class GuestMachine(Protocol):
         ...
 
     @property
+    def free_bytes(self) -> int:
+        """Free bytes on C:."""
+        ...
+
+    @property
     def network_disturbed(self) -> bool:
         """True on the boot on which the Hyper-V feature became active: WinRM comes up on it only with a delayed start."""
         ...

@@ -100,7 +100,7 @@ def _read_output(guest: RunningGuest, stage_input: dict[str, Any], process: Gues
 
 def _remove_task(guest: RunningGuest, stage_input: dict[str, Any], process: GuestProcess) -> int:
     wanted = RemoveTaskInput.model_validate(stage_input)
-    changed, goes_on = guest.tasks.remove(wanted.run_id)
+    changed, goes_on = guest.tasks.remove(wanted.run_id, stop=wanted.stop)
     if not goes_on:
         with guest.machine.lock:
             changed = remove_task(guest.machine.disk, rf"\winvhd-{wanted.run_id}") or changed

@@ -108,6 +108,16 @@ class GuestProcess:
             self._changed.wait_for(lambda: self._stdin_ended or self.stop_event.is_set())
             return None if self.stop_event.is_set() else bytes(self._stdin)
 
+    def read_some(self) -> bytes | None:
+        """What of standard input has come since, at least one byte; empty at its end, None when the process was killed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stdin or self._stdin_ended or self.stop_event.is_set())
+            if self.stop_event.is_set() and not self._stdin:
+                return None
+            data = bytes(self._stdin)
+            self._stdin.clear()
+            return data
+
     def take(self, limit_bytes: int, chunk_cost_bytes: int = 0) -> tuple[list[tuple[StreamName, bytes]], int | None]:
         """Up to limit_bytes of output, and the exit code when the process has ended and no output is left.
 

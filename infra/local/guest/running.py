@@ -10,11 +10,12 @@ from typing import Any
 
 from images.errors import Problem
 from images.stages.finish import GENERALIZE
-from images.stages.link import GUEST_FOLDER
+from images.stages.link import GUEST_FOLDER, RECEIVE_FILE
 from infra.guest.package import RECEIVER
 from infra.guest.powershell_syntax import MODULE_NAME
 from infra.local.guest.command_line import EncodedScript, Refused, ScriptFile, parse
 from infra.local.guest.engine import FaultSource, GuestMachine, ScriptContext, ScriptEngine
+from infra.local.guest.file_transfer import receive_file
 from infra.local.guest.link_scripts import LINK_SCRIPTS, receive_package
 from infra.local.guest.process import KILLED, GuestProcess
 from infra.local.guest.scheduled_tasks import TaskRuns
@@ -119,6 +120,11 @@ class RunningGuest:
                 "to the -File parameter.\r\n"
             )
             return FILE_NOT_FOUND_EXIT
+        if name == RECEIVE_FILE.script:
+            # Not one JSON object: a file comes behind it, and what came counts although the rest never does.
+            refusal = self.refusal(name)
+            process.write_error(refusal)
+            return SCRIPT_FAILED if refusal else receive_file(self.machine, process)
         data = process.read_stdin()
         if data is None:
             return KILLED

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import threading
 import time
@@ -19,9 +20,10 @@ STDERR_TAIL_CHARACTERS = 4096
 TIMED_OUT_EXIT = 124
 END_WAIT_S = 5.0
 """Remove-StageTask.ps1 waits that long for a task that has left its exit code but runs on for a moment."""
-KINDS = ("out", "err", "exit", "read", "wait", "claim")
-"""Suffixes of a run's files; claim: it was started, wait: it waits for somebody to read its result, read: somebody did."""
+KINDS = ("out", "err", "exit", "read", "wait", "pid", "claim")
+"""Suffixes of a run's files; claim: it was started, pid: the process to end, wait: it waits for somebody to read its result, read: somebody did."""
 
+_PROCESS_IDS = itertools.count(1000)
 Main = Callable[[GuestProcess], int]
 
 
@@ -30,6 +32,8 @@ class _TaskProcess(GuestProcess):
 
     def __init__(self, main: Main, name: str, out: BinaryIO, err: BinaryIO, ended: Callable[[int], None]) -> None:
         super().__init__(main, name)
+        self.number = 4 * next(_PROCESS_IDS)
+        """Windows' process ids are multiples of four."""
         self._files: dict[StreamName, BinaryIO] = {"stdout": out, "stderr": err}
         self._ended = ended
         self._closing = threading.Lock()
@@ -95,6 +99,7 @@ class TaskRuns:
                 lambda exit_code: self.write_exit(run_id, exit_code),
             )
             self._running[run_id] = process
+            self._disk.write(rf"{RUNS_FOLDER}\{run_id}.pid", str(process.number).encode("ascii"))
         process.feed(stdin, end=True)
         process.start()
         timer = threading.Timer(timeout_s, process.time_out, (timeout_s,))
@@ -148,7 +153,7 @@ class TaskRuns:
             next_offset=wanted.offset + len(data),
             state="ended" if exit_code is not None else "running" if running else "unknown",
             exit_code=exit_code,
-            stderr_tail=self._stderr_tail(wanted.run_id) if exit_code is not None else "",
+            stderr_tail=self._stderr_tail(wanted.run_id) if exit_code is not None or wanted.with_errors else "",
         )
 
     def _exit_code(self, run_id: str) -> int | None:
@@ -159,10 +164,12 @@ class TaskRuns:
         file = self._file(run_id, "err")
         return file.read_text("utf-8", errors="replace")[-STDERR_TAIL_CHARACTERS:] if file.is_file() else ""
 
-    def remove(self, run_id: str) -> tuple[bool, bool]:
-        """(something changed, the run goes on): a run that goes on is told that its result was read, others are forgotten."""
+    def remove(self, run_id: str, *, stop: bool = False) -> tuple[bool, bool]:
+        """(something changed, the run goes on): a run that goes on is told that its result was read, or ended; others are forgotten."""
         with self._lock:
             process = self._running.get(run_id)
+        if process is not None and stop:
+            process.kill()
         if process is not None and not self._file(run_id, "wait").exists():
             process.join(END_WAIT_S)
         if process is not None and process.exit_code is None:

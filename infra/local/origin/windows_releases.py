@@ -8,8 +8,8 @@ from dataclasses import dataclass
 NEWEST_UBR = {17763: 4252, 20348: 5499, 26100: 33296}
 """Update build revision of the newest cumulative update: the reference release notes (17763, 20348) and AgentBaker's base versions."""
 
-LTSC_BUILDS = {"ltsc2019": 17763, "ltsc2022": 20348, "ltsc2025": 26100}
-"""Servicing-channel tags of the Windows container images and the build each one follows."""
+LTSC_BUILDS = {"ltsc2019": 17763, "1809": 17763, "ltsc2022": 20348, "ltsc2025": 26100}
+"""Servicing-channel tags of the Windows container images and the build each one follows; 17763 is also called by its release, 1809."""
 
 
 @dataclass(frozen=True)

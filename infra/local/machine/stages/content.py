@@ -70,6 +70,10 @@ def import_container_image(run: StageRun, wanted: PullImageInput) -> PullImageRe
     """Images pulled into the namespace k8s.io; one that can not be pulled fails the stage."""
     if services.service_start(run.disk, "containerd") is None:
         raise StageFailureError("containerd-missing", "the service containerd is not there: install the container runtime first")
+    if services.service_start(run.disk, "containerd") == services.DISABLED:
+        reason = "The service cannot be started, either because it is disabled or because it has no enabled devices associated with it."
+        raise StageFailureError("containerd-stopped", f"containerd does not start: {reason}")
+    run.machine.started_services.add("containerd")
     with run.client() as client:
         pulled, changed = ImagePuller(run, client).pull_all(wanted.images, wanted.parallel, wanted.attempts)
     return PullImageResult(changed=changed, images=pulled)
