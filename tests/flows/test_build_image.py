@@ -31,6 +31,8 @@ DOCUMENTS = {
     "release-notes.txt",
     "release-notes.md",
     "image-bom.json",
+    "sbom.cdx.json",
+    "provenance.json",
     "vhd-publishing-info.json",
     "e2e.xml",
     "timings.json",

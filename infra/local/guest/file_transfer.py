@@ -1,4 +1,4 @@
-"""What Receive-File.ps1 does in this guest: take a file from standard input while it comes, so that what came stays when the line breaks."""
+"""What Receive-File.ps1 does in this guest: takes a file from standard input while it comes; what came stays when the line breaks."""
 
 from __future__ import annotations
 

@@ -21,7 +21,8 @@ TIMED_OUT_EXIT = 124
 END_WAIT_S = 5.0
 """Remove-StageTask.ps1 waits that long for a task that has left its exit code but runs on for a moment."""
 KINDS = ("out", "err", "exit", "read", "wait", "pid", "claim")
-"""Suffixes of a run's files; claim: it was started, pid: the process to end, wait: it waits for somebody to read its result, read: somebody did."""
+"""Suffixes of a run's files. claim: it was started; pid: the process to end; wait: it waits for somebody to read its result; read: somebody
+did."""
 
 _PROCESS_IDS = itertools.count(1000)
 Main = Callable[[GuestProcess], int]

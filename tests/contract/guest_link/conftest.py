@@ -1,30 +1,17 @@
-"""A scripted guest and a hurried link to it."""
+"""Guests to link to: a scripted one, and a VM of the stand-in; both with hurried links."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
-from infra.guest.limits import LinkLimits
 from infra.guest.link import GuestLink
 from infra.guest.package import ScriptPackage, build_package
+from infra.local.machine.base import create_base_disk
+from tests.contract.guest_link.build_guest import BASE, HURRIED, LIMITS, BuildGuest
 from tests.contract.guest_link.scripted_guest import ScriptedGuest
-
-HURRIED = LinkLimits(
-    connect_s=2,
-    operation_s=1,
-    answer_s=4,
-    reconnect_s=3,
-    reconnect_pause_s=0.02,
-    restart_s=8,
-    restart_again_s=0.4,
-    refused_s=0.3,
-    ready_pause_s=0.05,
-    poll_s=0.5,
-    poll_pause_s=0.05,
-    task_grace_s=0.2,
-)
 
 MakeLink = Callable[..., GuestLink]
 
@@ -60,3 +47,24 @@ def make_link(guest: ScriptedGuest, package: ScriptPackage) -> Iterator[MakeLink
 @pytest.fixture
 def link(make_link: MakeLink) -> GuestLink:
     return make_link()
+
+
+@pytest.fixture(scope="session")
+def base_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("base") / "disk"
+    create_base_disk(folder, BASE, 30)
+    return folder
+
+
+@pytest.fixture
+def build(tmp_path: Path, base_disk: Path) -> Iterator[BuildGuest]:
+    """A booted VM of the stand-in."""
+    with BuildGuest(base_disk, tmp_path / "disks") as guest:
+        yield guest
+
+
+@pytest.fixture
+def build_link(build: BuildGuest) -> Iterator[GuestLink]:
+    """A link to it after first contact."""
+    with GuestLink(build.contact(), limits=LIMITS) as link:
+        yield link

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from typing import Any, Literal
@@ -14,10 +13,12 @@ from images.stages.contract import NoInput
 from images.stages.finish import CLEAR_LEFTOVERS, TEST_FREE_SPACE, FreeSpaceResult
 from infra.guest.faults import GuestSilentError
 from infra.guest.link import GuestLink
+from infra.guest.package import ScriptPackage
 from infra.local.guest.process import GuestProcess
 from infra.local.guest.wsman import faults
 from infra.local.guest.wsman.faults import WsmanFault
 from tests.contract.guest_link.conftest import MakeLink
+from tests.contract.guest_link.random_schedule import run_schedule
 from tests.contract.guest_link.scripted_guest import Fault, ScriptedGuest, say
 from tests.contract.guest_link.test_stages import SPACE, clear_leftovers, free_space
 
@@ -151,16 +152,6 @@ def test_connection_that_breaks_every_time_is_given_up(guest: ScriptedGuest, lin
         link.run_stage(TEST_FREE_SPACE, SPACE, run_id="a")
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_random_schedules_of_faults_lose_nothing(guest: ScriptedGuest, make_link: MakeLink, seed: int) -> None:
-    chance = random.Random(seed)
-    link = make_link(direct_attempts=8, reconnect_pause_s=0.005)
-    guest.scripts[TEST_FREE_SPACE.script] = free_space
-    guest.scripts[CLEAR_LEFTOVERS.script] = clear_leftovers
-    guest.faults.extend(
-        Fault(chance.choice(ACTIONS), chance.choice(["before", "after", faults.aborted()]), skip=chance.randrange(6)) for _ in range(8)
-    )
-    for number in range(3):
-        assert link.run_stage(CLEAR_LEFTOVERS, NoInput(), run_id=f"e{number}").changed
-        assert link.run_stage(TEST_FREE_SPACE, SPACE, run_id=f"d{number}") == FreeSpaceResult(changed=False, free_bytes=10)
-    assert guest.starts.count("Clear-BuildLeftover.ps1 (SYSTEM)") == 3
+@pytest.mark.parametrize("seed", range(16))
+def test_random_schedules_of_faults_lose_nothing(guest: ScriptedGuest, package: ScriptPackage, seed: int) -> None:
+    assert run_schedule(guest, package, seed) > 0

@@ -16,7 +16,7 @@ from images.errors import EXIT_CODES
 from images.loading import render_schema
 from infra.checkout import ROOT
 
-COMMANDS = ("build", "plan", "lock", "schema", "import", "local", "version")
+COMMANDS = ("build", "plan", "lock", "schema", "verify", "import", "local", "version")
 
 
 @pytest.fixture
