@@ -6,6 +6,7 @@ Each function returns one line for each difference, in a stable order; an empty 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 from images.definition import ImageDefinition, RegistryOperation
@@ -14,19 +15,40 @@ from images.lock import ImageLock
 from images.plan import BuildPlan
 
 GENERALIZE_CHANGES: Mapping[str, str] = {
-    "updates": "the history of the Windows Update agent is read from the agent, not from the disk",
-    "free_bytes": "generalize deletes logs, agents and the build's own folder",
-    "total_bytes": "a captured disk may be smaller than the volume it came from",
-    "services[].state": "a disk has no running services",
-    "services[WindowsAzureGuestAgent]": "generalize deletes the guest agent; a new VM installs its own",
+    "updates": "the history is the update agent's database; the log that a disk is read for names the same titles until Windows cuts it",
+    "security_protocols": "a setting of a running .NET process, which follows from several keys and the build",
+    "free_bytes": "clean-up and generalize free space after the live inventory, and the stand-in's volumes are scaled down",
+    "total_bytes": "the stand-in's volumes are scaled down; on Azure both sides give the size of C:",
+    "services.state": "a stopped machine has no running services; generalize disables none",
     "services[RdAgent]": "generalize deletes the guest agent; a new VM installs its own",
+    "services[WindowsAzureGuestAgent]": "generalize deletes the guest agent; a new VM installs its own",
     "scheduled_tasks[\\winvhd-*]": "the build's own tasks are removed with its last contact",
-    "security_protocols": "a property of the running .NET runtime",
 }
-"""Fields in which a live and an offline inventory may differ, each with the reason."""
+"""All that a live and an offline inventory may differ in, each with the reason.
 
-_BUILD_TASKS = "\\winvhd-"
-_DELETED_SERVICES = ("rdagent", "windowsazureguestagent")
+`field`: not compared. `list.field`: not compared in the list's items. `list[name]` (a pattern): deleted by generalize, so that the live
+inventory may have it and the captured disk must not.
+"""
+
+_LISTS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("feature", "features", ("name",)),
+    ("QFE", "qfes", ("kb",)),
+    ("registry value", "registry", ("path", "name")),
+    ("container image", "container_images", ("name",)),
+    ("cached file", "cached_files", ("path",)),
+    ("tool", "tools", ("path",)),
+    ("scheduled task", "scheduled_tasks", ("path",)),
+    ("service", "services", ("name",)),
+)
+_LIST_FIELDS = frozenset({field for _what, field, _key in _LISTS} | {"capabilities"})
+
+
+def _changed_parts(field: str) -> frozenset[str]:
+    return frozenset(name.partition(".")[2] for name in GENERALIZE_CHANGES if name.startswith(f"{field}."))
+
+
+def _deleted(field: str) -> tuple[str, ...]:
+    return tuple(name[len(field) + 1 : -1].lower() for name in GENERALIZE_CHANGES if name.startswith(f"{field}["))
 
 
 def _keyed(items: Iterable[Any], *key: str, skip: frozenset[str] = frozenset(), exact: bool = False) -> dict[str, dict[str, Any]]:
@@ -64,32 +86,21 @@ def compare_live_and_offline(live: Inventory, offline: Inventory) -> tuple[str, 
     sides = ("live inventory", "captured disk")
     differences = [
         f"{field}: {getattr(live, field)!r} in the {sides[0]}, {getattr(offline, field)!r} in the {sides[1]}"
-        for field in ("os", "vhd_id", "defender", "runtime", "excluded_udp_ports")
-        if getattr(live, field) != getattr(offline, field)
+        for field in Inventory.model_fields
+        if field not in GENERALIZE_CHANGES and field not in _LIST_FIELDS and getattr(live, field) != getattr(offline, field)
     ]
     for name in sorted(set(live.capabilities) ^ set(offline.capabilities)):
         present, absent = sides if name in live.capabilities else sides[::-1]
         differences.append(f"capability {name}: in the {present}, not in the {absent}")
-    for what, field, key in (
-        ("feature", "features", ("name",)),
-        ("QFE", "qfes", ("kb",)),
-        ("registry value", "registry", ("path", "name")),
-        ("container image", "container_images", ("name",)),
-        ("cached file", "cached_files", ("path",)),
-        ("tool", "tools", ("path",)),
-        ("scheduled task", "scheduled_tasks", ("path",)),
-    ):
-        exact = field == "container_images"
-        differences += _compare_tables(
-            what, _keyed(getattr(live, field), *key, exact=exact), _keyed(getattr(offline, field), *key, exact=exact), sides
-        )
-    running, captured = (_keyed(side.services, "name", skip=frozenset({"state"})) for side in (live, offline))
-    for name in _DELETED_SERVICES:
-        running.pop(name, None)
-        left_over = captured.pop(name, None)
-        if left_over is not None:
-            differences.append(f"service {left_over['_name']}: still on the captured disk, though generalize deletes it")
-    differences += _compare_tables("service", running, captured, sides)
+    for what, field, key in _LISTS:
+        exact, skip = field == "container_images", _changed_parts(field)
+        running, captured = (_keyed(getattr(side, field), *key, skip=skip, exact=exact) for side in (live, offline))
+        for pattern in _deleted(field):
+            for name in [name for name in running if fnmatchcase(name, pattern)]:
+                del running[name]
+            for name in sorted(name for name in captured if fnmatchcase(name, pattern)):
+                differences.append(f"{what} {captured.pop(name)['_name']}: still on the captured disk, though generalize deletes it")
+        differences += _compare_tables(what, running, captured, sides)
     return tuple(differences)
 
 

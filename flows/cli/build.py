@@ -30,12 +30,14 @@ def build(
         definition = load_definition(find_definition(image))
         make_folder(output_folder())
         console.print(f"building {definition.name} on the {'stand-in' if profile == 'local' else 'Azure'} cloud", highlight=False)
-        with services_for_build(profile):
+        with services_for_build(profile) as wait_until_ready:
+            console.print("starting a Prefect server and what else the build needs …", highlight=False)
             from flows.build_image import build_image
             from flows.choices import ImageChoice
             from flows.cli.display import make_display
             from tasks.progress import listening
 
+            wait_until_ready()
             with make_display(console) as display, listening(display):
                 result = build_image(ImageChoice(image), profile, copy_to)
         if as_json:

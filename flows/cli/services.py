@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,10 +20,11 @@ _DRAIN_S = 10.0
 
 
 @contextmanager
-def services_for_build(cloud: str) -> Iterator[None]:
-    """Serve the block a Prefect API and, for the local cloud, the stand-in; ends what was started here.
+def services_for_build(cloud: str) -> Iterator[Callable[[], None]]:
+    """Start a Prefect API and, for the local cloud, the stand-in; ends at the block's end what was started here.
 
-    Raises ConfigurationError when one of them does not come up, or when PREFECT_API_URL names a server that does not answer.
+    The block gets a function that waits until both serve: importing Prefect and the SDKs needs the same seconds. Raises ConfigurationError
+    when one of them does not come up, or when PREFECT_API_URL names a server that does not answer.
     """
     home = make_folder(state_folder() / "prefect")
     given = os.environ.get("PREFECT_API_URL") or _running_api_url()
@@ -36,17 +37,22 @@ def services_for_build(cloud: str) -> Iterator[None]:
     with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
         # The kernel ends children with the thread that forked them, so the pool must outlive the stack that stops them in order.
         stand_in = pool.submit(start_stand_in, with_parent=True) if cloud == "local" and running_stand_in() is None else None
-        server = None if given else pool.submit(_server, home)
+        port = free_port()
+        server = None if given else pool.submit(_server, home, port)
         for pending in (stand_in, server):
             if pending is not None:
                 stack.callback(_stop, pending)
-        if stand_in is not None:
-            stand_in.result()
-        api_url = given or (server.result().api_url if server is not None else "")
-        _use_api(prefect_environment(home, api_url=api_url))
+        # Before the block imports Prefect, which reads its settings then.
+        _use_api(prefect_environment(home, api_url=given or f"http://127.0.0.1:{port}/api"))
         # Last in, first out: what the run still has to say goes to the server before that ends.
         stack.callback(_send_what_is_left)
-        yield
+
+        def wait_until_ready() -> None:
+            for pending in (stand_in, server):
+                if pending is not None:
+                    pending.result()
+
+        yield wait_until_ready
 
 
 def _running_api_url() -> str | None:
@@ -77,8 +83,8 @@ class _Server:
         self.process.stop()
 
 
-def _server(home: Path) -> _Server:
-    return _Server(*start_prefect_server(home, port=free_port(), services=False, with_parent=True))
+def _server(home: Path, port: int) -> _Server:
+    return _Server(*start_prefect_server(home, port=port, services=False, with_parent=True))
 
 
 def _stop(pending: Future[BackgroundProcess] | Future[_Server]) -> None:

@@ -60,9 +60,7 @@ def inspect_reader(
         require_footer=require_footer,
     )
     after = reader.traffic
-    return Inspection(
-        inventory, reader.size, clock() - started, after.bytes_read - before.bytes_read, after.requests - before.requests
-    )
+    return Inspection(inventory, reader.size, clock() - started, after.bytes_read - before.bytes_read, after.requests - before.requests)
 
 
 def inspect_path(

@@ -1,6 +1,6 @@
 """The inventory of an image from its disk alone, without starting it.
 
-What it can not know is in LIVE_ONLY_FIELDS, each with the reason; everything else must agree with the inventory of the live guest.
+What it can not know is in images.agreement.GENERALIZE_CHANGES; everything else must agree with the inventory of the live guest.
 """
 
 from __future__ import annotations
@@ -32,15 +32,6 @@ REGISTRY_PATHS = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate",
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU",
 )
-
-LIVE_ONLY_FIELDS: dict[str, str] = {
-    "updates": "the history is the agent's ESE database; the log that is read here names the same titles until Windows cuts it",
-    "security_protocols": "a setting of a running .NET process, which follows from several keys and the build",
-    "services.state": "a stopped machine has no running services; generalize disables none",
-    "free_bytes": "clean-up and generalize free space after the live inventory, and the stand-in's volumes are scaled down",
-    "total_bytes": "the stand-in's volumes are scaled down; on Azure both sides give the size of C:",
-}
-"""Fields (dots lead into lists) that a disk does not tell or that differ for the reason given."""
 
 
 def inspect_disk(

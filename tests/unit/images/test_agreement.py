@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from images.agreement import compare_live_and_offline, compare_with_promise
+from images.agreement import GENERALIZE_CHANGES, compare_live_and_offline, compare_with_promise
 from images.inventory import (
     CachedFile,
     ContainerImage,
@@ -55,6 +55,20 @@ def test_guest_agent_that_generalize_left_behind_is_named(name: str) -> None:
     assert compare_live_and_offline(with_agent, with_agent) == (
         f"service {name}: still on the captured disk, though generalize deletes it",
     )
+
+
+def test_tasks_of_the_build_may_run_but_not_stay() -> None:
+    own = small_inventory(scheduled_tasks=(*LIVE.scheduled_tasks, ScheduledTask(path="\\winvhd-install-1")))
+    assert compare_live_and_offline(own, LIVE) == ()
+    assert compare_live_and_offline(LIVE, own) == (
+        "scheduled task \\winvhd-install-1: still on the captured disk, though generalize deletes it",
+    )
+
+
+def test_every_entry_of_the_list_names_a_field_and_says_why() -> None:
+    for name, reason in GENERALIZE_CHANGES.items():
+        assert name.replace("[", ".").partition(".")[0] in Inventory.model_fields
+        assert reason
 
 
 def test_names_of_windows_agree_in_any_case() -> None:

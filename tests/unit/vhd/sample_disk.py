@@ -15,6 +15,7 @@ from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.products import product_of
 from infra.local.machine.scheduled_tasks import register_task
 from infra.vhd.windows_places import excluded_range_name
+from tests.unit.vhd.pe_program import make_program
 
 BUILD = 20348
 CACHED = {
@@ -49,10 +50,7 @@ def make_sample_disk(folder: Path, generation: str) -> MachineDisk:
     disk.write(containerd.CONFIG, CONFIG)
     disk.write(
         containerd.PROGRAM,
-        b"MZ\x90\x00"
-        + bytes(3_000_000)
-        + b'build\t-ldflags="-X github.com/containerd/containerd/version.Version=v1.7.20 -X a=b"\n'
-        + bytes(1000),
+        make_program('build\t-ldflags="-X github.com/containerd/containerd/version.Version=v1.7.20 -X a=b"\n', code_bytes=3 << 20),
     )
     services.set_service(
         disk, "containerd", services.AUTO, image_path=rf'"{containerd.PROGRAM}" --run-service --config "{containerd.CONFIG}"'

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from images.errors import CloudError
-from infra.vhd.blob_range_reader import BlobRangeReader
+from infra.vhd.blob_range_reader import open_blob
 from infra.vhd.inspect import inspect_path
 from infra.vhd.offline_inventory import inspect_disk
+from infra.vhd.range_reader import RangeReader
 
 SAS = "sv=2024-11-04&sr=b&sp=r&sig=c2VjcmV0LXNpZ25hdHVyZQ%3D%3D"
 
@@ -85,17 +86,17 @@ def server(gen2_vhd: Path) -> Iterator[CountingServer]:
 
 
 def test_remote_disk_gives_the_same_inventory_with_few_bytes(server: CountingServer, gen2_vhd: Path) -> None:
-    with BlobRangeReader.open_url(server.url) as reader:
+    with open_blob(server.url) as reader:
         found = inspect_disk(reader, hash_files=False, require_footer=True)
         traffic = reader.traffic
     assert found == inspect_path(gen2_vhd).inventory
     assert traffic.requests == len(server.ranges)
     assert traffic.bytes_read == sum(last - first + 1 for first, last in server.ranges)
-    assert traffic.bytes_read < gen2_vhd.stat().st_size // 10
+    assert traffic.bytes_read < gen2_vhd.stat().st_size // 100
 
 
 def test_block_is_fetched_once(server: CountingServer) -> None:
-    with BlobRangeReader.open_url(server.url, block_bytes=4096) as reader:
+    with open_blob(server.url) as reader:
         for _ in range(5):
             reader.seek(100)
             assert len(reader.read(50)) == 50
@@ -104,26 +105,27 @@ def test_block_is_fetched_once(server: CountingServer) -> None:
 
 def test_reading_on_fetches_ahead_several_ranges_at_once(server: CountingServer) -> None:
     size = 4 << 20
-    with BlobRangeReader.open_url(server.url) as reader:
+    with open_blob(server.url) as reader:
         content = bytearray()
         while len(content) < size:
             content += reader.read(size - len(content))
         with server.path.open("rb") as file:
             assert bytes(content) == file.read(size)
-        blocks = size // 65536
-        assert reader.traffic.requests < blocks // 2
+        # One block, then as much again each time, in parts of a MiB: never a request for each block.
+        assert reader.traffic.requests < 30
+        assert reader.traffic.bytes_read <= 2 * size
 
 
 def test_cache_is_bounded() -> None:
-    with BlobRangeReader(lambda offset, length: bytes(length), 1 << 30, max_blocks=100) as reader:
+    with RangeReader(lambda offset, length: bytes(length), 1 << 30, max_blocks=100, max_ahead_blocks=64) as reader:
         reader.seek(0)
         for _ in range(1000):
             reader.read(65536)
-        assert len(reader._blocks) <= 100
+        assert reader.blocks_held <= 100
 
 
 def test_blob_that_changes_while_it_is_read_is_refused(server: CountingServer) -> None:
-    with BlobRangeReader.open_url(server.url) as reader:
+    with open_blob(server.url) as reader:
         server.etag = '"0x2"'
         with pytest.raises(CloudError) as caught:
             reader.read(10)
@@ -134,14 +136,14 @@ def test_blob_that_changes_while_it_is_read_is_refused(server: CountingServer) -
 def test_refusal_is_a_typed_error_that_does_not_tell_the_sas(server: CountingServer, status: int) -> None:
     server.refuse_with = status
     with pytest.raises(CloudError) as caught:
-        BlobRangeReader.open_url(server.url)
+        open_blob(server.url)
     assert caught.value.status == status
     assert caught.value.request_id == "request-1"
     assert "sig" not in str(caught.value)
 
 
 def test_storage_failure_in_the_middle_of_a_disk_comes_out_as_itself(server: CountingServer) -> None:
-    with BlobRangeReader.open_url(server.url) as reader:
+    with open_blob(server.url) as reader:
         reader.seek(0)
         reader.read(10)
         server.refuse_with = 403
@@ -151,7 +153,7 @@ def test_storage_failure_in_the_middle_of_a_disk_comes_out_as_itself(server: Cou
 
 def test_busy_storage_is_asked_again(server: CountingServer) -> None:
     server.busy_for = 2
-    with BlobRangeReader.open_url(server.url, first_wait_s=0.01) as reader:
+    with open_blob(server.url, first_wait_s=0.01) as reader:
         server.busy_for = 2
         assert len(reader.read(10)) == 10
 
@@ -159,11 +161,11 @@ def test_busy_storage_is_asked_again(server: CountingServer) -> None:
 def test_storage_that_stays_busy_is_a_typed_error(server: CountingServer) -> None:
     server.refuse_with = 503
     with pytest.raises(CloudError) as caught:
-        BlobRangeReader.open_url(server.url, first_wait_s=0.01)
+        open_blob(server.url, first_wait_s=0.01)
     assert caught.value.status == 503
 
 
 def test_unreachable_storage_is_a_typed_error_that_does_not_tell_the_sas() -> None:
     with pytest.raises(CloudError) as caught:
-        BlobRangeReader.open_url(f"http://127.0.0.1:9/account/vhds/image.vhd?{SAS}", first_wait_s=0.01)
+        open_blob(f"http://127.0.0.1:9/account/vhds/image.vhd?{SAS}", first_wait_s=0.01)
     assert "sig" not in str(caught.value)

@@ -1,0 +1,130 @@
+"""Ctrl-C and kill -9 leave no process behind, and nothing in the cloud that would stay there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra.azure.session import Cloud, open_cloud
+from infra.checkout import ROOT
+from infra.profiles import load_profile, start_stand_in
+from tasks.release_resources import reap_expired
+from tests.faults.conftest import bare, command
+from tests.standin_fixtures import write_definition
+
+PATIENCE_S = 30.0
+
+
+@dataclass
+class RunningBuild:
+    """`winvhd build` in a process group of its own, in the middle of its work, and all processes that it started."""
+
+    process: subprocess.Popen[str]
+    children: list[psutil.Process]
+
+    def names(self) -> str:
+        """Command lines of the children."""
+        return " ".join(word for child in self.children for word in child.cmdline())
+
+    def survivors(self) -> list[psutil.Process]:
+        """The children that are still there some time after the end."""
+        return psutil.wait_procs(self.children, timeout=PATIENCE_S)[1]
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of this test's own, so that the command starts everything itself."""
+    monkeypatch.setenv("WINVHD_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("WINVHD_OUT", str(tmp_path / "out"))
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    return tmp_path
+
+
+@contextmanager
+def running_build(definition: Path, until: str) -> Iterator[RunningBuild]:
+    """A build that has just said `until`."""
+    process = subprocess.Popen(
+        command("build", str(definition)), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
+    assert process.stdout is not None
+    try:
+        seen = []
+        for line in process.stdout:
+            seen.append(line)
+            if until in line:
+                break
+        else:
+            pytest.fail("".join(seen))
+        yield RunningBuild(process, psutil.Process(process.pid).children(recursive=True))
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@contextmanager
+def cloud_again() -> Iterator[Cloud]:
+    """The stand-in on the state that the build left."""
+    process = start_stand_in(with_parent=True)
+    try:
+        with open_cloud(load_profile("local")) as cloud:
+            yield cloud
+    finally:
+        process.stop()
+
+
+def _groups(cloud: Cloud) -> list[str]:
+    return sorted(group.name or "" for group in cloud.resources.resource_groups.list())
+
+
+@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_build_cleans_up_and_says_so(state: Path, asked: signal.Signals) -> None:
+    # With the bootstrap on the plain image a second guest is at work when the signal comes.
+    path = write_definition(state, **bare("stopped", features=["Containers"], e2e_suites=["plain-bootstrap"]))
+    with running_build(path, "first contact (build VM)") as build:
+        assert all(part in build.names() for part in ("infra.local", "azurite", "prefect"))
+        if asked is signal.SIGINT:
+            # As a terminal does: the whole process group gets it.
+            os.killpg(build.process.pid, asked)
+        else:
+            build.process.send_signal(asked)
+        output, _ = build.process.communicate(timeout=PATIENCE_S)
+        assert build.process.returncode == 130, output
+        assert "cancelled: stopped before the end; what the build had made in the cloud is deleted" in output
+        assert "delete the build's resources" in output
+        assert "Traceback" not in output
+        assert build.survivors() == []
+    with cloud_again() as cloud:
+        assert _groups(cloud) == []
+
+
+def test_a_killed_build_leaves_no_process_and_what_it_made_is_reaped_at_its_expiry(
+    state: Path, run_command: Callable[..., subprocess.CompletedProcess[str]]
+) -> None:
+    path = write_definition(state, **bare("killed"))
+    with running_build(path, "first contact (build VM)") as build:
+        build.process.kill()
+        build.process.wait()
+        assert build.survivors() == []
+    with cloud_again() as cloud:
+        (left,) = _groups(cloud)
+        assert left.startswith("winvhd-killed-")
+        again = run_command("build", str(path))
+        assert again.returncode == 0, again.stderr
+        assert reap_expired("local", lambda _: None) == []
+        assert _groups(cloud) == [left]
+        assert reap_expired("local", lambda _: None, now=datetime.now(UTC) + timedelta(hours=25)) == [left]
+        deadline = time.monotonic() + PATIENCE_S
+        while _groups(cloud):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
