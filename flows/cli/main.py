@@ -9,6 +9,7 @@ import typer
 
 from flows.cli.build import build
 from flows.cli.importing import import_app
+from flows.cli.inspect import inspect
 from flows.cli.local import local_app
 from flows.cli.locking import lock
 from flows.cli.planning import plan
@@ -31,6 +32,7 @@ app.command()(build)
 app.command()(plan)
 app.command()(lock)
 app.command()(schema)
+app.command()(inspect)
 app.command()(verify)
 app.add_typer(import_app, name="import")
 app.add_typer(local_app, name="local")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.errors import ConfigurationError
 from images.inventory import Inventory
 from infra.vhd.errors import VhdNotFoundError
 from infra.vhd.offline_inventory import CACHE_ROOTS, REGISTRY_PATHS, TOOL_ROOTS, inspect_disk
@@ -28,10 +29,14 @@ class Inspection:
 
 @contextmanager
 def open_file(path: Path) -> Iterator[RangeReader]:
-    """An image file to read; VhdNotFoundError without a file."""
+    """An image file to read; VhdNotFoundError without a file, ConfigurationError when it may not be read."""
     if not path.is_file():
         raise VhdNotFoundError(f"there is no file {path}")
-    with path.open("rb", buffering=0) as file:
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb", buffering=0))
+        except OSError as error:
+            raise ConfigurationError(f"{path} can not be read: {error.strerror}") from error
         descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         # A disk of this machine answers at once: threads would only cost.

@@ -31,7 +31,14 @@ TOOL_ROOTS = (r"C:\aks-tools",)
 REGISTRY_PATHS = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate",
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU",
+    r"HKLM:\SYSTEM\CurrentControlSet\Services\VfpExt\Parameters",
+    r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State",
+    r"HKLM:\SYSTEM\CurrentControlSet\Control\Windows Containers",
+    r"HKLM:\SYSTEM\CurrentControlSet\Policies\Microsoft\FeatureManagement\Overrides",
+    r"HKLM:\Software\Microsoft\Cryptography\Wintrust\Config",
+    r"HKLM:\Software\Wow6432Node\Microsoft\Cryptography\Wintrust\Config",
 )
+"""What the published release notes of AKS Windows images list (Azure/AgentBaker, vhdbuilder/release-notes/AKSWindows)."""
 
 
 def inspect_disk(

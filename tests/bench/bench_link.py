@@ -5,9 +5,9 @@
 
 Prints one JSON object. The usual way is that of the WinRM communicators of image builders (packer's winrmcp): base64 in pieces of 8,000
 characters, each an `echo … >> file` of its own, a new shell after 15 of them, and one command at the end that decodes the file. Both ways
-talk to the same service, listener and processes of the stand-in over TLS on this machine. What a round trip costs decides: without a network
-the usual way waits for nothing but the service, so --rtt-ms puts a line with that round-trip time between (a worker in another region than
-its VM has 20 ms and more). Starting a process costs next to nothing here in both ways.
+talk to the same service, listener and processes of the stand-in over TLS on this machine. What a round trip costs decides: without a
+network the usual way waits for nothing but the service, so --rtt-ms puts a line with that round-trip time between (a worker in another
+region than its VM has 20 ms and more). Starting a process costs next to nothing here in both ways.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from types import TracebackType
 
@@ -16,6 +17,7 @@ class DelayedLine:
         self.port = 0
         self._target_port = target_port
         self._delay_s = rtt_s / 2
+        self._writers: list[asyncio.StreamWriter] = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -33,18 +35,16 @@ class DelayedLine:
 
     async def _end(self) -> None:
         self._server.close()
-        others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        # A relay whose transports are cut ends by itself; cancelling it would make asyncio's server complain.
+        for writer in self._writers:
+            writer.transport.abort()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task is not asyncio.current_task()), return_exceptions=True)
 
     async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
-        try:
+        self._writers += (writer, far_writer)
+        with contextlib.suppress(OSError):
             await asyncio.gather(self._hand_on(reader, far_writer), self._hand_on(far_reader, writer))
-        finally:
-            far_writer.transport.abort()
-            writer.transport.abort()
 
     async def _hand_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         loop = asyncio.get_running_loop()
