@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from prefect.runtime import flow_run
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
@@ -30,5 +29,8 @@ class ImageChoice(str):
 
 def build_run_name() -> str:
     """Name of the current build run: its definition by name, also where a path was given, and the cloud."""
+    # Not at the top: Prefect reads its settings when it is first imported, and the command line makes them before a build.
+    from prefect.runtime import flow_run
+
     given = flow_run.parameters
     return f"build {Path(str(given['image'])).stem} on {given['cloud']}"

@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from images.definition import ImageDefinition, RegistryOperation
+from images.frozen import Frozen
 from images.inventory import Inventory
 from images.lock import ImageLock
 from images.plan import BuildPlan
@@ -81,11 +82,18 @@ def _compare_tables(
     return differences
 
 
+def _what_differs(here: object, there: object, sides: tuple[str, str]) -> str:
+    if isinstance(here, Frozen) and isinstance(there, Frozen):
+        parts = [(f"{name} is ", getattr(here, name), getattr(there, name)) for name in type(here).model_fields]
+        return "; ".join(f"{name}{left!r} in the {sides[0]}, {right!r} in the {sides[1]}" for name, left, right in parts if left != right)
+    return f"{here!r} in the {sides[0]}, {there!r} in the {sides[1]}"
+
+
 def compare_live_and_offline(live: Inventory, offline: Inventory) -> tuple[str, ...]:
     """Differences between the running guest's inventory and the captured disk's, outside GENERALIZE_CHANGES."""
     sides = ("live inventory", "captured disk")
     differences = [
-        f"{field}: {getattr(live, field)!r} in the {sides[0]}, {getattr(offline, field)!r} in the {sides[1]}"
+        f"{field}: {_what_differs(getattr(live, field), getattr(offline, field), sides)}"
         for field in Inventory.model_fields
         if field not in GENERALIZE_CHANGES and field not in _LIST_FIELDS and getattr(live, field) != getattr(offline, field)
     ]

@@ -14,6 +14,7 @@ from infra.azure.vm_power import wait_for_power_state
 from infra.azure.vm_request import BuildVm
 from infra.guest.link import GuestLink
 from tasks.build import Build
+from tasks.collect_guest_logs import keep_guest_logs
 from tasks.progress import Step
 from tasks.run_stage import stage_run_id
 
@@ -36,12 +37,15 @@ def generalize_guest(build: Build, vm: BuildVm, link: GuestLink, stage_input: Ge
                 raise
             log = build.folder / "sysprep-errors.txt"
             log.write_text(f"{error.what}\n{error.stderr_tail}\n", encoding="utf-8")
-            raise CaptureError(
+            stuck = CaptureError(
                 f"sysprep did not finish: {error.what}",
                 where="stage invoke-generalize",
                 hint="setuperr.log names the component; remove it or fix it in an earlier stage",
                 kept=f"the setup logs are in {log}",
-            ) from error
+            )
+            # Azure's agents are gone by now: what the script could not say is on the disk only.
+            keep_guest_logs(stuck, build, vm, agent_is_there=False)
+            raise stuck from error
         wait_for_power_state(build.cloud, vm, "stopped", timeout_s=SHUTDOWN_TIMEOUT_S)
 
 

@@ -7,32 +7,48 @@ from contextlib import ExitStack, contextmanager
 
 from pydantic import SecretStr
 
+from images.errors import GuestLinkError, StageError
 from infra.azure.profile import CloudProfile
 from infra.azure.run_command import RunCommandResult, run_command
 from infra.azure.vm_request import BuildVm
 from infra.guest.contact import first_contact
+from infra.guest.endpoint import GuestEndpoint
+from infra.guest.faults import LinkStoppedError
 from infra.guest.limits import LinkLimits
 from infra.guest.link import GuestLink
 from tasks.build import Build
+from tasks.collect_guest_logs import keep_guest_logs
 
 
 @contextmanager
 def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
     """A link to the VM's guest; its traffic counts for the build, and the connection is closed at the end.
 
-    Raises GuestLinkError when the guest does not answer as first contact asks, CloudError when Run Command is refused.
+    Raises GuestLinkError when the guest does not answer as first contact asks, CloudError when Run Command is refused. The error of a guest
+    that hangs says where its logs were kept.
     """
 
     def run(script: str, parameters: Mapping[str, str], protected: Mapping[str, SecretStr]) -> RunCommandResult:
         return run_command(build.cloud, vm, script, parameters, protected)
 
+    def contact() -> GuestEndpoint:
+        return first_contact(run, address=vm.address, port=port)
+
     with ExitStack() as stack:
         with build.timings.step(f"first contact ({vm.role} VM)"):
-            endpoint = first_contact(run, address=vm.address, port=port)
-            link = GuestLink(endpoint, limits=_limits(build.cloud.profile), stopping=build.stopping)
+            link = GuestLink(contact(), limits=_limits(build.cloud.profile), stopping=build.stopping, renew=contact)
             stack.callback(_leave, build, link)
             link.upload_scripts()
-        yield link
+        try:
+            yield link
+        except (GuestLinkError, StageError) as error:
+            if _hangs(error):
+                keep_guest_logs(error, build, vm)
+            raise
+
+
+def _hangs(error: GuestLinkError | StageError) -> bool:
+    return error.code == "timeout" if isinstance(error, StageError) else not isinstance(error, LinkStoppedError)
 
 
 def _leave(build: Build, link: GuestLink) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
@@ -12,7 +14,7 @@ from images.inventory import Inventory
 from images.lock import ImageLock
 from images.plan import BuildPlan
 from images.steps.finish import inventory_input
-from infra.vhd.inspect import inspect_path
+from infra.vhd.inspect import Inspection, inspect_path
 from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
 
@@ -28,25 +30,27 @@ def check_promises(definition: ImageDefinition, lock: ImageLock, plan: BuildPlan
         )
 
 
+def check_disk(vhd: Path, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory) -> Inspection:
+    """What is on a captured disk; InventoryMismatchError, naming each difference, when that is not what ran in the VM or was promised."""
+    wanted = inventory_input(definition)
+    found = inspect_path(
+        vhd, hash_files=True, cache_roots=wanted.cache_roots, tool_roots=wanted.tool_roots, registry_paths=wanted.registry_paths
+    )
+    differences = compare_live_and_offline(live, found.inventory)
+    if differences:
+        raise InventoryMismatchError(
+            "the captured disk is not what ran in the VM",
+            differences=differences,
+            hint="the disk was changed after the inventory, or damaged",
+        )
+    check_promises(definition, lock, plan, found.inventory, "captured disk")
+    return found
+
+
 @task(name="inspect-vhd", task_run_name="Inspect the captured disk", cache_policy=NO_CACHE, persist_result=False)
 def inspect_vhd(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory) -> Inventory:
     """The inventory read from the disk alone; InventoryMismatchError when it disagrees with the live one or the promises."""
     with build.timings.step("inspect the captured disk") as step:
-        wanted = inventory_input(definition)
-        found = inspect_path(
-            build.folder / VHD_NAME,
-            hash_files=True,
-            cache_roots=wanted.cache_roots,
-            tool_roots=wanted.tool_roots,
-            registry_paths=wanted.registry_paths,
-        )
-        step.progress(f"read {found.disk_bytes} bytes of disk in {found.seconds:.1f} s")
-        differences = compare_live_and_offline(live, found.inventory)
-        if differences:
-            raise InventoryMismatchError(
-                "the captured disk is not what ran in the VM",
-                differences=differences,
-                hint="the disk was changed after the inventory, or damaged",
-            )
-        check_promises(definition, lock, plan, found.inventory, "captured disk")
+        found = check_disk(build.folder / VHD_NAME, definition, lock, plan, live)
+        step.progress(f"read {found.bytes_read} of {found.disk_bytes} bytes in {found.seconds:.1f} s")
         return found.inventory

@@ -17,8 +17,9 @@ from infra.profiles import load_profile
 from infra.vhd.blob_range_reader import open_blob
 from infra.vhd.inspect import open_file
 from infra.vhd.range_reader import RangeReader
-from tasks.capture_vhd import VHD_NAME
 
+BUILT_DISK = "image.vhd"
+"""tasks.capture_vhd.VHD_NAME, without loading Prefect for it."""
 _SAS_HOURS = 2.0
 _FIRST_WAIT_S = 0.5
 
@@ -39,7 +40,7 @@ def is_remote(where: str) -> bool:
 
 @contextmanager
 def open_disk(where: str, profile_name: str) -> Iterator[OpenDisk]:
-    """The disk at a path (or in a build's folder), a blob's URL or a snapshot's id; the profile is loaded only for what it must give access to.
+    """The disk at a path (or in a build's folder), a blob's URL or a snapshot's id; the profile is loaded only to get access.
 
     Raises VhdNotFoundError, CloudError, ConfigurationError; none of them shows a SAS.
     """
@@ -54,7 +55,7 @@ def open_disk(where: str, profile_name: str) -> Iterator[OpenDisk]:
             reader = stack.enter_context(open_blob(_readable_url(where, profile_name)))
             yield OpenDisk(reader, True, urlsplit(where).path.rpartition("/")[2])
         else:
-            path = Path(where) / VHD_NAME if Path(where).is_dir() else Path(where)
+            path = Path(where) / BUILT_DISK if Path(where).is_dir() else Path(where)
             yield OpenDisk(stack.enter_context(open_file(path)), path.suffix.lower() == ".vhd", path.name)
 
 

@@ -40,10 +40,17 @@ def resolve_lock(
         return usable_public_lock(definition, lock_path(file, LockOrigin.PUBLIC))
     path = lock_path(file, LockOrigin.STAND_IN)
     lock = _read(path) if path.exists() else None
-    if lock is None or lock.definition_sha256 != definition_digest(definition):
+    if lock is None or lock.definition_sha256 != definition_digest(definition) or not _still_served(lock, cloud):
         lock = make_lock(definition, cloud, LockOrigin.STAND_IN, progress=progress)
         write_lock(lock, path)
     return lock
+
+
+def _still_served(lock: ImageLock, cloud: Cloud) -> bool:
+    """False when the stand-in was made anew since: its registry serves a blob only once it was asked for the manifest."""
+    with make_client() as client:
+        registry = Registry(client, cloud.profile.route, first_wait_s=cloud.profile.poll_interval_s)
+        return all(registry.lock_artifact(artifact.reference) == artifact for artifact in lock.oci_artifacts)
 
 
 def write_lock(lock: ImageLock, path: Path) -> None:

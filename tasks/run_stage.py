@@ -13,11 +13,13 @@ from pydantic import JsonValue, SecretStr
 
 from images.errors import ConfigurationError, StageError
 from images.plan import PlannedStage
+from images.stages.content import SaveFileInput
 from images.stages.contract import StageContract, StageInput, StageResult
 from images.stages.system import GuestStateResult
 from infra.fetch.http import content_length, make_client
 from infra.guest.link import GuestLink
 from tasks.build import Build
+from tasks.deliver_files import UNREACHABLE, deliver_files
 from tasks.progress import run_logger
 from tasks.supply import ArtifactSupply
 
@@ -103,7 +105,14 @@ def run_planned(
     given = dict(values or {}) | _private_sizes(planned)
     # The planned input, not the one with tokens, names the run: a new SAS does not make it another stage run.
     run_id = stage_run_id(build, contract, f"{layer}-{number}", planned.input)
-    result = _run(build, link, contract, planned.complete(given, url_of), contract.title or contract.name, layer, run_id)
+    stage_input, title = planned.complete(given, url_of), contract.title or contract.name
+    try:
+        result = _run(build, link, contract, stage_input, title, layer, run_id)
+    except StageError as error:
+        if error.code not in UNREACHABLE or not isinstance(stage_input, SaveFileInput):
+            raise
+        deliver_files(build, link, stage_input, error, layer=layer)
+        result = _run(build, link, contract, stage_input, title, layer, run_id)
     if planned.restart_after:
         state = restart_guest(build, link, layer=layer)
         promised = planned.input.get("promised_build")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import UUID
@@ -73,7 +74,7 @@ def _counts(step: StepTiming, layer: Layer) -> bool:
 
 
 class _Bar:
-    """The progress artifact of a flow run; a Prefect API that does not answer costs the bar, not the build."""
+    """The progress artifact of a flow run."""
 
     def __init__(self, build: Build, progress: PlanProgress) -> None:
         self._build = build
@@ -99,15 +100,22 @@ class _Bar:
     def end(self, *, complete: bool) -> None:
         with self._lock:
             done = self._progress.done(self._build.timings.steps) + complete
-            self._show(done, "image built and tested" if complete else "stopped")
+            self._show(done, "built and tested" if complete else "stopped")
 
     def _show(self, done: int, what: str) -> None:
         total = self._progress.total
-        try:
+        with _if_prefect_answers():
             update_progress_artifact(self._artifact, round(100 * done / total, 1), description=f"{done} of {total} steps; {what}")
-        except httpx.HTTPError as error:
-            run_logger().warning("could not show the progress: %s", error)
         self._shown_at = time.monotonic()
+
+
+@contextmanager
+def _if_prefect_answers() -> Iterator[None]:
+    # Showing comes after doing: it must neither stop a build nor hide why one stopped.
+    try:
+        yield
+    except httpx.HTTPError as error:
+        run_logger().warning("could not show the plan's progress: %s", error)
 
 
 @contextmanager
@@ -125,5 +133,13 @@ def plan_shown(build: Build, plan: BuildPlan) -> Iterator[None]:
         complete = True
     finally:
         bar.end(complete=complete)
-        steps = build.timings.steps
-        create_table_artifact(progress.table(steps), key=f"{build.image}-layers", description=f"Layers of {build.build_id}")
+        with _if_prefect_answers():
+            show_layers(build, progress)
+
+
+def show_layers(build: Build, progress: PlanProgress) -> None:
+    """The layers' outcomes as a table; raises httpx.HTTPError when the Prefect API does not answer."""
+    rows = progress.table(build.timings.steps)
+    outcomes = Counter(str(row["outcome"]) for row in rows)
+    listed = ", ".join(f"{count} {outcome}" for outcome, count in outcomes.items())
+    create_table_artifact(rows, key=f"{build.image}-layers", description=f"Layers: {listed}")

@@ -113,9 +113,9 @@ def show_in_prefect(build: Build, built: BuiltImage) -> None:
     notes = render_markdown(built.facts)
     if len(notes.encode()) > _ARTIFACT_LIMIT_BYTES:
         notes = f"The release notes are too long for an artifact: {built.captured.url.rpartition('/')[0]}/release-notes.md\n"
-    create_markdown_artifact(notes, key=f"{build.image}-release-notes", description=f"{build.image} {built.facts.image_version}")
+    create_markdown_artifact(notes, key=f"{build.image}-release-notes", description=f"What is on {built.facts.image_version}")
     rows = [{"step": step.name, "layer": step.layer, "seconds": step.seconds, "outcome": step.outcome} for step in build.timings.steps]
-    create_table_artifact(rows, key=f"{build.image}-steps", description=f"Steps of {build.build_id}")
+    create_table_artifact(rows, key=f"{build.image}-steps", description=f"Seconds of each of {len(rows)} steps")
     create_link_artifact(
         built.captured.url,
         link_text=f"{build.image} {built.facts.image_version} (VHD)",

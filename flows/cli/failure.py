@@ -16,7 +16,6 @@ from rich.text import Text
 
 from images.errors import BuildError, CancelledError
 
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.build import build
+from flows.cli.diff import diff
 from flows.cli.importing import import_app
 from flows.cli.inspect import inspect
 from flows.cli.local import local_app
@@ -33,6 +34,7 @@ app.command()(plan)
 app.command()(lock)
 app.command()(schema)
 app.command()(inspect)
+app.command()(diff)
 app.command()(verify)
 app.add_typer(import_app, name="import")
 app.add_typer(local_app, name="local")

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from images.errors import AllocationError, BuildError, CloudError
-from infra.azure.redaction import redact
+from infra.redaction import redact
 
 if TYPE_CHECKING:
     from azure.core.exceptions import AzureError, HttpResponseError

@@ -18,9 +18,9 @@ from pydantic import SecretStr
 
 from images.errors import CloudError
 from infra.azure.page_blob import PARALLEL, Progress, Span, chunks, data_spans, missing
-from infra.azure.redaction import redact
 from infra.azure.refusals import refusals
 from infra.azure.session import Cloud, blob_options
+from infra.redaction import redact
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient, BlobProperties

@@ -55,15 +55,13 @@ class GuestConnection:
     """
 
     def __init__(self, endpoint: GuestEndpoint, limits: LinkLimits, meter: TrafficMeter, stopping: threading.Event) -> None:
-        self.where = endpoint.url
+        self.endpoint = endpoint
         self.stopping = stopping
         self._limits = limits
         self._meter = meter
         # requests wants the trusted certificate as a file. It is not a secret.
         self._folder = tempfile.TemporaryDirectory(prefix="winvhd-link-")
-        certificate = Path(self._folder.name) / "guest.pem"
-        certificate.write_text(endpoint.certificate, encoding="ascii")
-        self._protocol = GuestProtocol(endpoint, str(certificate), limits, meter)
+        self._protocol = self._new_protocol()
         self._shell: str | None = None
         self._lost_shells: list[str] = []
 
@@ -72,6 +70,23 @@ class GuestConnection:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def where(self) -> str:
+        """The address of the guest's service."""
+        return self.endpoint.url
+
+    def change_endpoint(self, endpoint: GuestEndpoint) -> None:
+        """Go on with what another first contact brought: its certificate alone is trusted from now on."""
+        self._give_up_shell()
+        self._protocol.transport.close_session()
+        self.endpoint = endpoint
+        self._protocol = self._new_protocol()
+
+    def _new_protocol(self) -> GuestProtocol:
+        certificate = Path(self._folder.name) / "guest.pem"
+        certificate.write_text(self.endpoint.certificate, encoding="ascii")
+        return GuestProtocol(self.endpoint, str(certificate), self._limits, self._meter)
 
     @property
     def shell_id(self) -> str | None:

@@ -21,7 +21,7 @@ from infra.guest.clixml import readable
 from infra.guest.endpoint import GuestEndpoint
 from infra.guest.json_lines import StageOutput
 from infra.guest.package import FIRST_CONTACT, SCRIPTS_FOLDER
-from infra.guest.redaction import Redactor
+from infra.redaction import Redactor
 
 BUILD_ACCOUNT = "winvhd-build"
 """20 characters at most: the longest name of a local account."""

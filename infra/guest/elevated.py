@@ -22,8 +22,8 @@ from images.stages.link import (
 from infra.guest.clixml import readable
 from infra.guest.deadline import Deadline
 from infra.guest.json_lines import StageOutput
-from infra.guest.redaction import Redactor
 from infra.guest.runner import OnProgress, ScriptRunner, timeout_error
+from infra.redaction import Redactor
 
 PAUSE_SHARE = 0.02
 """A look at the output starts a process on the guest; the pause between looks grows to this share of the time that passed."""

@@ -29,6 +29,10 @@ class LinkRefusedError(GuestLinkError):
     """The guest, or something in its place, refuses for good: wrong certificate, wrong password. Asking again is of no use."""
 
 
+class PasswordRefusedError(LinkRefusedError):
+    """The guest does not take the account's password any more: it expired, or somebody made first contact. A new first contact helps."""
+
+
 SHELL_NOT_FOUND = 2150858843
 """0x8033805B, seen after a restart of the guest or of its WinRM service."""
 OPERATION_ABORTED = 995
@@ -49,7 +53,7 @@ def link_error(error: BaseException, endpoint: str) -> GuestLinkError:
     """The typed error for what pywinrm, requests or urllib3 raised while talking to `endpoint`."""
     match error:
         case InvalidCredentialsError():
-            return LinkRefusedError(
+            return PasswordRefusedError(
                 "the guest refuses the build account (401)",
                 where=endpoint,
                 hint="make first contact again: it sets a new password; a restored disk has an older one",

@@ -11,7 +11,7 @@ from images.errors import StageError
 from images.frozen import Frozen
 from images.stages.contract import StageContract, StageResult
 from infra.guest.clixml import readable
-from infra.guest.redaction import Redactor
+from infra.redaction import Redactor
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """A result may list every file of an image; a longer line is not kept and fails the stage."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 
 from images.errors import GuestLinkError
@@ -15,11 +16,11 @@ from infra.guest.endpoint import GuestEndpoint
 from infra.guest.json_lines import Progress
 from infra.guest.limits import LinkLimits
 from infra.guest.package import RECEIVE_PACKAGE, ScriptPackage, build_package
-from infra.guest.redaction import Redactor, url_queries
 from infra.guest.restart import guest_state, restart_guest, wait_until_ready
 from infra.guest.runner import OnProgress, ScriptRunner, ignore_progress
 from infra.guest.traffic import LinkTraffic, TrafficMeter
 from infra.guest.transfer import FileContent, SentFile, send_file
+from infra.redaction import Redactor, url_queries
 
 __all__ = ["GuestLink", "OnProgress", "Progress"]
 
@@ -39,13 +40,14 @@ class GuestLink:
         limits: LinkLimits | None = None,
         package: ScriptPackage | None = None,
         stopping: threading.Event | None = None,
+        renew: Callable[[], GuestEndpoint] | None = None,
     ) -> None:
-        self.endpoint = endpoint
+        """`renew` makes first contact again: asked when the guest refuses the password, a few times at most."""
         self._limits = limits or LinkLimits()
         self._package = package or build_package()
         self._meter = TrafficMeter()
         self._connection = GuestConnection(endpoint, self._limits, self._meter, stopping or threading.Event())
-        self._runner = ScriptRunner(self._connection, self._limits, self._meter)
+        self._runner = ScriptRunner(self._connection, self._limits, self._meter, renew)
         self._scripts_are_there = False
         self._over = False
 
@@ -54,6 +56,11 @@ class GuestLink:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def endpoint(self) -> GuestEndpoint:
+        """Where the guest answers now; another one after first contact was made again."""
+        return self._connection.endpoint
 
     @property
     def traffic(self) -> LinkTraffic:

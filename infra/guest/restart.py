@@ -9,7 +9,7 @@ from images.errors import GuestLinkError, StageError
 from images.stages.contract import NoInput
 from images.stages.system import GET_GUEST_STATE, RESTART_GUEST, GuestStateResult, RestartResult
 from infra.guest.deadline import Deadline
-from infra.guest.faults import LinkLostError, LinkRefusedError
+from infra.guest.faults import LinkLostError, LinkRefusedError, PasswordRefusedError
 from infra.guest.runner import ScriptRunner
 
 STABLE_LOOKS = 2
@@ -51,9 +51,11 @@ def wait_until_ready(
         except LinkRefusedError as error:
             # Windows refuses its own accounts while it starts; for longer than a moment it means it.
             refused = refused or Deadline(limits.refused_s)
-            if refused.over:
-                raise
             stable, last = 0, error.what
+            if refused.over:
+                if not (isinstance(error, PasswordRefusedError) and runner.renew_password()):
+                    raise
+                refused = None
         except (LinkLostError, StageError) as error:
             # StageError: WMI and others that the script asks are not up yet.
             stable, last, refused = 0, error.what, None

@@ -13,18 +13,21 @@ from images.stages.contract import StageContract, StageInput, StageResult
 from images.stages.link import GUEST_FOLDER
 from infra.guest.connection import DeadlineError, GuestConnection
 from infra.guest.deadline import Deadline
-from infra.guest.faults import GuestSilentError, LinkLostError
+from infra.guest.endpoint import GuestEndpoint
+from infra.guest.faults import GuestSilentError, LinkLostError, PasswordRefusedError
 from infra.guest.json_lines import HINTS, STDERR_TAIL_CHARACTERS, Progress, StageOutput
 from infra.guest.limits import LinkLimits
 from infra.guest.package import file_command
-from infra.guest.redaction import Redactor
 from infra.guest.traffic import TrafficMeter
+from infra.redaction import Redactor
 
 OnProgress = Callable[[Progress], None]
 T = TypeVar("T")
 R = TypeVar("R", bound=StageResult)
 
 LONGEST_PAUSE_S = 15.0
+MAX_RENEWALS = 3
+"""New first contacts of one link: more of them mean that two workers take the guest from each other."""
 
 
 def ignore_progress(_progress: Progress) -> None:
@@ -34,10 +37,23 @@ def ignore_progress(_progress: Progress) -> None:
 class ScriptRunner:
     """Runs scripts over one connection; a lost connection is made again within the limits."""
 
-    def __init__(self, connection: GuestConnection, limits: LinkLimits, meter: TrafficMeter) -> None:
+    def __init__(
+        self, connection: GuestConnection, limits: LinkLimits, meter: TrafficMeter, renew: Callable[[], GuestEndpoint] | None = None
+    ) -> None:
         self.connection = connection
         self.limits = limits
         self._meter = meter
+        self._renew = renew
+        self._renewals_left = MAX_RENEWALS
+
+    def renew_password(self) -> bool:
+        """Make first contact again; False when nobody said how, or when it was of no use for too many times. Raises what it raises."""
+        if self._renew is None or self._renewals_left <= 0:
+            return False
+        self._renewals_left -= 1
+        self.connection.change_endpoint(self._renew())
+        self._meter.reconnect()
+        return True
 
     def ask(self, contract: StageContract, stage_input: StageInput, kind: type[R], redact: Redactor | None = None) -> R:
         """The result of a short script that may run any number of times; raises StageError, GuestSilentError, LinkRefusedError."""
@@ -75,6 +91,9 @@ class ScriptRunner:
             self.persistently(self.connection.open)
             try:
                 return self._try(contract, command, (stdin,), on_progress=on_progress, deadline=deadline, redact=redact)
+            except PasswordRefusedError:
+                if not self.renew_password():
+                    raise
             except LinkLostError as error:
                 if attempt >= self.limits.direct_attempts or deadline.over:
                     raise GuestSilentError(
@@ -86,7 +105,18 @@ class ScriptRunner:
             self._meter.reconnect()
 
     def persistently(self, action: Callable[[], T]) -> T:
-        """The action's result; after LinkLostError it is tried again until the limits are reached, then GuestSilentError is raised."""
+        """The action's result; after LinkLostError it is tried again until the limits are reached, then GuestSilentError is raised.
+
+        A password that is refused is renewed by another first contact.
+        """
+        while True:
+            try:
+                return self._until_answered(action)
+            except PasswordRefusedError:
+                if not self.renew_password():
+                    raise
+
+    def _until_answered(self, action: Callable[[], T]) -> T:
         silence = Deadline(self.limits.reconnect_s)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(LinkLostError),

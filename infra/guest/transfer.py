@@ -11,7 +11,7 @@ from pathlib import Path
 from images.errors import StageError
 from images.frozen import Frozen
 from images.stages.link import RECEIVE_FILE, ReceiveFileInput, ReceiveFileResult
-from infra.guest.faults import GuestSilentError, LinkLostError
+from infra.guest.faults import GuestSilentError, LinkLostError, PasswordRefusedError
 from infra.guest.json_lines import Progress
 from infra.guest.runner import OnProgress, ScriptRunner
 
@@ -70,6 +70,10 @@ def send_file(runner: ScriptRunner, content: FileContent, path: str, on_progress
         stream = _Deflated(content, path, offset, on_progress)
         try:
             result = runner.once(RECEIVE_FILE, _header(content, path, offset), ReceiveFileResult, more=stream)
+        except PasswordRefusedError:
+            if not runner.renew_password():
+                raise
+            continue
         except LinkLostError as error:
             vain += 1
             if vain >= runner.limits.direct_attempts:

@@ -9,7 +9,7 @@ Every part of the stand-in asks `Faults.should(point, key)` at the places where 
     guest.boot        VM id                              when a VM boots: never-back leaves it running but deaf
     guest.winrm       VM id                              for each WS-Man request: it is dropped without an answer
     guest.winrm-drop  VM id                              for each Receive: the connection breaks while a process runs
-    guest.stage       "<script> <VM id>"                 when a stage script starts: disk-full, or any code as the script's own error
+    guest.stage       "<script> <VM id>"                 when a stage script starts: disk-full, hang, or any code as the script's own error
     guest.reboot-mid-stage  "<script> <VM id>"           when a script starts: the machine restarts under it
     guest.sysprep     VM id                              when sysprep starts: stuck
     origin.fetch      URL                                for each request to the outside: corrupt, truncated, slow, unreachable, 5xx

@@ -34,6 +34,8 @@ AZURE_MINUTES: dict[str, float] = {
     "network.delete": 0.2,
     "resourceGroup.delete": 1.5,
     "guest.boot": 1.5,
+    "guest.services": 0.5,
+    "guest.update-defender": 3.0,
     "guest.sysprep": 4.0,
     "guest.update": 12.0,
     "guest.feature": 2.0,

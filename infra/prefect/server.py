@@ -30,6 +30,8 @@ def prefect_environment(home: Path, *, api_url: str | None = None) -> dict[str, 
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "DO_NOT_TRACK": "1",
         "PREFECT_CLI_COLORS": "false",
+        # Without an API, Prefect would start a hidden server, which outlives a process that is killed.
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
         # Two arenas keep glibc from holding on to memory for every thread.
         "MALLOC_ARENA_MAX": "2",
     }

@@ -20,6 +20,7 @@ _GAP_BLOCKS = 4
 """Two wanted ranges this near are one request: fetching 16 KiB costs less than asking again."""
 _STREAMS = 16
 _BESIDE_BLOCKS = 4
+_WINDOW_BLOCKS = 256
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,8 @@ class RangeReader(io.RawIOBase):
         self._max_blocks = max_blocks
         self._max_ahead = max_ahead_blocks
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        # Those of them that reading led to; the others were fetched because somebody knew of them.
+        self._asked_for: set[int] = set()
         self._position = 0
         # Where each stream of reads would go on -> how many blocks it got last.
         self._streams: OrderedDict[int, int] = OrderedDict()
@@ -132,21 +135,27 @@ class RangeReader(io.RawIOBase):
             self._blocks.move_to_end(index)
             return block
         followed = self._streams.pop(index, 0)
-        # Beside what was read before is the same structure (the MFT, an index, a hive): there the next reads will be, in whatever order.
-        beside = _BESIDE_BLOCKS - index % _BESIDE_BLOCKS if self._is_near(index) else 1
-        count = max(min(2 * followed, self._max_ahead), beside, last_wanted - index + 1)
         last_block = (self.size - 1) // self._block_bytes
-        end = index
-        while end - index < count and end <= last_block and end not in self._blocks:
-            end += 1
-        self._load([(index, end - index)])
+        around = self._around(index)
+        count = max(min(2 * followed, self._max_ahead), around.stop - index, last_wanted - index + 1)
+        end = min(index + count, last_block + 1)
+        missing = [block for block in range(around.start, end) if block not in self._blocks]
+        self._load(_runs(missing))
+        self._asked_for.update(missing)
         self._streams[end] = end - index
         if len(self._streams) > _STREAMS:
             self._streams.popitem(last=False)
         return self._blocks[index]
 
-    def _is_near(self, index: int) -> bool:
-        return any(near in self._blocks for near in range(index - _BESIDE_BLOCKS, index + _BESIDE_BLOCKS + 1))
+    def _around(self, index: int) -> range:
+        """The blocks to fetch with this one: beside what was read before is the same structure (the MFT, an index, a hive), and the
+        next reads will be there, in whatever order. Where half of a MiB was read, the rest will be too."""
+        if not any(near in self._asked_for for near in range(index - _BESIDE_BLOCKS, index + _BESIDE_BLOCKS + 1)):
+            return range(index, index + 1)
+        start = index - index % _WINDOW_BLOCKS
+        if 2 * sum(block in self._asked_for for block in range(start, start + _WINDOW_BLOCKS)) >= _WINDOW_BLOCKS:
+            return range(start, start + _WINDOW_BLOCKS)
+        return range(index, index - index % _BESIDE_BLOCKS + _BESIDE_BLOCKS)
 
     def _load(self, runs: Sequence[tuple[int, int]]) -> None:
         part = max(1, _PART_BYTES // self._block_bytes)
@@ -159,7 +168,7 @@ class RangeReader(io.RawIOBase):
                 self._blocks[start + number] = data[number * self._block_bytes : (number + 1) * self._block_bytes]
         # What was just read stays: the memory holds more than the largest read ahead.
         while len(self._blocks) > self._max_blocks:
-            self._blocks.popitem(last=False)
+            self._asked_for.discard(self._blocks.popitem(last=False)[0])
 
     def _fetch_blocks(self, part: tuple[int, int]) -> bytes:
         offset = part[0] * self._block_bytes

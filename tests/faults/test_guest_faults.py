@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from flows.build_image import build_image
 from flows.choices import ImageChoice
 from images.errors import CaptureError, GuestLinkError, StageError
+from images.inventory import Inventory
 from infra.azure.profile import CloudProfile
 from infra.checkout import output_folder
 from tests.faults.conftest import bare
@@ -52,6 +55,10 @@ def test_a_stuck_sysprep_ends_the_build_and_its_setup_logs_are_kept(
     (log,) = output_folder().glob("stuck-*/sysprep-errors.txt")
     assert str(log) in caught.value.kept
     assert "SYSPRP" in log.read_text()
+    # Azure's agents are gone by then: the whole logs come from the stopped disk.
+    (logs,) = output_folder().glob("stuck-*/guest-logs-*.txt")
+    assert str(logs) in caught.value.kept
+    assert r"==> C:\Windows\System32\Sysprep\Panther\setupact.log" in logs.read_text()
     assert (log.parent / "release-notes.txt").exists()
     assert groups_of("stuck") == []
 
@@ -66,6 +73,9 @@ def test_a_guest_that_never_comes_back_ends_the_build_within_the_profiles_limit(
         build_image(ImageChoice(define(**bare("deaf", features=["Containers"]))), "local", "")
     assert time.monotonic() - clock < 60
     assert "boot diagnostics" in caught.value.hint
+    (logs,) = output_folder().glob("deaf-*/guest-logs-*.txt")
+    assert str(logs) in caught.value.kept
+    assert "==> C:\\" in logs.read_text()
     assert groups_of("deaf") == []
 
 
@@ -77,6 +87,10 @@ def test_a_silent_guest_ends_the_build_within_the_profiles_limit(
     with pytest.raises(GuestLinkError, match="no contact for") as caught:
         build_image(ImageChoice(define(**bare("silent"))), "local", "")
     assert caught.value.hint
+    # Its agent still answers.
+    (logs,) = output_folder().glob("silent-*/guest-logs-*.txt")
+    assert str(logs) in caught.value.kept
+    assert "--- setupact.log" in logs.read_text()
     assert groups_of("silent") == []
 
 
@@ -94,3 +108,17 @@ def test_a_failed_build_does_not_wait_for_its_other_guests(
     assert time.monotonic() - clock < 60
     assert faults.struck()["guest.winrm dropped"] > 0
     assert groups_of("impatient") == []
+
+
+def test_a_guest_that_can_not_reach_blob_storage_gets_its_files_over_the_link(
+    define: Define, profile: CloudProfile, faults: FaultControl, groups_of: Groups
+) -> None:
+    faults({"point": "guest.stage", "key": "Save-CachedFile.ps1 *", "fault": {"code": "download-failed"}})
+    result = build_image(ImageChoice(define(**bare("unreached"))), "local", "")
+    assert faults.struck() == {"guest.stage download-failed": 1}
+    timings = json.loads((Path(result["folder"]) / "timings.json").read_text())
+    names = [step["name"] for step in timings["steps"]]
+    assert "files over the link" in names
+    files = Inventory.model_validate_json((Path(result["folder"]) / "inventory.json").read_text()).cached_files
+    assert [file.path.rpartition("\\")[2] for file in files] == ["unreached-v1.0.0.tar.gz"]
+    assert groups_of("unreached") == []

@@ -87,25 +87,40 @@ def _groups(cloud: Cloud) -> list[str]:
     return sorted(group.name or "" for group in cloud.resources.resource_groups.list())
 
 
-@pytest.mark.parametrize("asked", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_build_cleans_up_and_says_so(state: Path, asked: signal.Signals) -> None:
-    # With the bootstrap on the plain image a second guest is at work when the signal comes.
-    path = write_definition(state, **bare("stopped", features=["Containers"], e2e_suites=["plain-bootstrap"]))
-    with running_build(path, "first contact (build VM)") as build:
-        assert all(part in build.names() for part in ("infra.local", "azurite", "prefect"))
-        if asked is signal.SIGINT:
-            # As a terminal does: the whole process group gets it.
-            os.killpg(build.process.pid, asked)
-        else:
-            build.process.send_signal(asked)
-        output, _ = build.process.communicate(timeout=PATIENCE_S)
-        assert build.process.returncode == 130, output
-        assert "cancelled: stopped before the end; what the build had made in the cloud is deleted" in output
-        assert "delete the build's resources" in output
-        assert "Traceback" not in output
-        assert build.survivors() == []
+def assert_stopped(build: RunningBuild) -> None:
+    """The command ends soon as a cancelled one does, and nothing is left: no process, no resource."""
+    output, _ = build.process.communicate(timeout=PATIENCE_S)
+    assert build.process.returncode == 130, output
+    assert "cancelled: stopped before the end; what the build had made in the cloud is deleted" in output
+    assert "delete the build's resources" in output
+    assert "Traceback" not in output
+    assert build.survivors() == []
     with cloud_again() as cloud:
         assert _groups(cloud) == []
+
+
+def _busy_definition(folder: Path) -> Path:
+    # With the bootstrap on the plain image a second guest is at work when the signal comes.
+    return write_definition(folder, **bare("stopped", features=["Containers"], e2e_suites=["plain-bootstrap"]))
+
+
+def test_ctrl_c_cleans_up_and_says_so(state: Path) -> None:
+    with running_build(_busy_definition(state), "first contact (build VM)") as build:
+        assert all(part in build.names() for part in ("infra.local", "azurite", "prefect server"))
+        # As a terminal does: the whole process group gets it.
+        os.killpg(build.process.pid, signal.SIGINT)
+        assert_stopped(build)
+
+
+def test_a_terminated_build_cleans_up_and_says_so(state: Path, prefect_api: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prefect.settings import PREFECT_API_URL
+
+    # A server that is there already is used, and stays.
+    monkeypatch.setenv("PREFECT_API_URL", str(PREFECT_API_URL.value()))
+    with running_build(_busy_definition(state), "first contact (build VM)") as build:
+        assert "prefect" not in build.names()
+        build.process.terminate()
+        assert_stopped(build)
 
 
 def test_a_killed_build_leaves_no_process_and_what_it_made_is_reaped_at_its_expiry(

@@ -5,15 +5,17 @@
 
 .DESCRIPTION
     Run Command keeps the last 4,096 bytes of a script's output. Sysprep writes setupact.log (everything) and setuperr.log (errors); WinRM has an
-    event log of its own. Runs through Run Command, when the link does not answer.
+    event log of its own; elevated runs of the build leave their error streams in C:\winvhd\runs. Runs through Run Command, when the link does
+    not answer.
     https://learn.microsoft.com/windows-hardware/manufacture/desktop/windows-setup-log-files-and-event-logs
     https://learn.microsoft.com/azure/virtual-machines/windows/run-command-managed
 
 .NOTES
-    Parameter: MaximumBytes, 4096. Lines hold ASCII only, so that a character is a byte. URLs are given without their query.
+    Parameters: Nonce, MaximumBytes (4096). The last line is the nonce: a restored disk may answer with an older output. Lines hold ASCII only, so that a character is a byte. URLs are given without their query.
 #>
 [CmdletBinding()]
 param(
+    [Parameter(Mandatory = $true)][ValidatePattern('^[0-9a-f]{8,64}$')][string]$Nonce,
     [ValidateRange(512, 65536)][int]$MaximumBytes = 4096
 )
 Set-StrictMode -Version Latest
@@ -55,8 +57,20 @@ function Get-WinRmTail {
     return $text.Substring(0, [Math]::Min($text.Length, $Length))
 }
 
+function Get-RunTail {
+    # The end of the error stream that was written last.
+    [CmdletBinding()]
+    [OutputType([string])]
+    param([Parameter(Mandatory = $true)][int]$Length)
+    $newest = Get-ChildItem -Path 'C:\winvhd\runs\*.err' -ErrorAction SilentlyContinue | Sort-Object -Property LastWriteTimeUtc | Select-Object -Last 1
+    if ($null -eq $newest) {
+        return ''
+    }
+    return "$($newest.Name)`n$(Get-FileTail -Path $newest.FullName -Length ($Length - 100))"
+}
+
 $panther = "$env:SystemRoot\System32\Sysprep\Panther"
-$share = [int](($MaximumBytes - 200) / 4)
+$share = [int](($MaximumBytes - 300) / 5)
 $parts = @(
     '--- setuperr.log'
     Get-FileTail -Path "$panther\setuperr.log" -Length $share
@@ -64,8 +78,11 @@ $parts = @(
     Get-FileTail -Path "$panther\setupact.log" -Length (2 * $share)
     '--- WinRM'
     Get-WinRmTail -Length $share
+    '--- runs'
+    Get-RunTail -Length $share
 )
 $text = ($parts -join "`n") -replace '(https?://[^\s?''"<>]+)\?[^\s''"<>]*', '$1?...'
 $text = $text -replace '[^\x09\x0A\x20-\x7E]', '?'
-$tail = $text.Substring([Math]::Max(0, $text.Length - $MaximumBytes + 2))
+$tail = $text.Substring([Math]::Max(0, $text.Length - $MaximumBytes + $Nonce.Length + 6))
 Write-Output -InputObject $tail
+Write-Output -InputObject $Nonce

@@ -28,6 +28,7 @@ Import-Module -Name (Join-Path -Path $PSScriptRoot -ChildPath 'WinVhd.psm1') -Fo
 
 $script:Wanted = 'IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE'
 $script:RuleName = 'winvhd-winrm-https'
+$script:CertificateName = 'winvhd-remoting'
 
 function Get-ImageState {
     # The state that Windows Setup has come to.
@@ -142,9 +143,10 @@ function Remove-Remoting {
     Get-NetFirewallRule -Name $script:RuleName -ErrorAction SilentlyContinue | Remove-NetFirewallRule
     # This ends the shells, which hold the account's profile.
     Stop-Service -Name 'WinRM' -Force
-    $certificate = "Cert:\LocalMachine\My\$Thumbprint"
-    if (Test-Path -LiteralPath $certificate) {
-        Remove-Item -LiteralPath $certificate -DeleteKey
+    # By name, too: another worker may have made first contact meanwhile, with a certificate that the input does not know.
+    $isOurs = { ($_.Thumbprint -eq $Thumbprint) -or ($_.FriendlyName -eq $script:CertificateName) }
+    foreach ($certificate in @(Get-ChildItem -Path 'Cert:\LocalMachine\My' | Where-Object -FilterScript $isOurs)) {
+        Remove-Item -LiteralPath $certificate.PSPath -DeleteKey
     }
     Remove-ItemProperty -LiteralPath 'HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\System' -Name 'LocalAccountTokenFilterPolicy' -ErrorAction SilentlyContinue
 }

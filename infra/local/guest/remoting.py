@@ -40,7 +40,9 @@ TOKEN_POLICY = (r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Policies\Syste
 """Without it a local administrator gets a filtered token over the network."""
 FIREWALL_RULE = "winvhd-winrm-https"
 AUTOMATIC = 2
-VALID_DAYS = 365
+VALID_DAYS = 30
+CLOCK_SKEW = datetime.timedelta(days=1)
+"""The clocks of guest and worker may differ by as much."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,7 @@ def _self_signed(address: str, common_name: str) -> tuple[bytes, bytes]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        # A client whose clock is a little behind must accept it, too.
-        .not_valid_before(now - datetime.timedelta(minutes=10))
+        .not_valid_before(now - CLOCK_SKEW)
         .not_valid_after(now + datetime.timedelta(days=VALID_DAYS))
         .add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -152,8 +153,11 @@ def remove_remoting(disk: MachineDisk, *, account: str, thumbprint: str) -> tupl
     removed: list[str] = []
     if remove_account(disk, account):
         removed.append(f"account {account}")
-    if thumbprint in certificates(disk) and remove_certificate(disk, thumbprint):
-        removed.append(f"certificate {thumbprint}")
+    # Another worker may have made first contact meanwhile: then the listener has a certificate that the build's input does not name.
+    ours = {thumbprint, *(listener.thumbprint for listener in listeners(disk) if listener.transport == "HTTPS")}
+    for name in sorted(ours & set(certificates(disk))):
+        if remove_certificate(disk, name):
+            removed.append(f"certificate {name}")
     if remove_listeners(disk, https_only=True):
         removed.append("HTTPS listener")
     if remove_firewall_rule(disk, FIREWALL_RULE):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
@@ -35,8 +36,10 @@ class ModelEngine:
         self._latency = latency
 
     def boot(self, disk: MachineDisk, *, boot_time: datetime, outbound_allowed: bool) -> Machine:
-        """The machine on a disk, with everything done that waited for a restart."""
-        return model.boot(disk, boot_time=boot_time, outbound_allowed=outbound_allowed)
+        """The machine on a disk, with everything done that waited for a restart; its services still come up."""
+        machine = model.boot(disk, boot_time=boot_time, outbound_allowed=outbound_allowed)
+        machine.services_stable_at = time.monotonic() + self._latency.seconds("guest.services")
+        return machine
 
     def run(self, script: str, stage_input: dict[str, Any], ctx: ScriptContext) -> int:
         """The exit code of a script; its JSON lines go to ctx. KeyError for a script that the model does not know."""
@@ -77,6 +80,11 @@ class ModelEngine:
             return
         if fault.code == "disk-full":
             run.disk_full = True
+        elif fault.code == "hang":
+            # A native tool that never ends: the script waits for it until somebody ends both.
+            run.context.emit_stderr(f"{contract.script}: waiting for a program that does not end\r\n")
+            run.context.stop_event.wait()
+            raise StageStopped
         else:
             raise StageFailureError(fault.code, f"{contract.script}: {fault.code}")
 

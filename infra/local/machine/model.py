@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from datetime import datetime
 
 from infra.local.machine import cbs, features, services
@@ -31,6 +32,8 @@ class Machine:
         self.lock = threading.RLock()
         self.started_services: set[str] = set()
         """Services that were started by hand since the boot."""
+        self.services_stable_at = 0.0
+        """On the monotonic clock: before it some automatic service is still starting."""
 
     @property
     def build(self) -> int:
@@ -87,6 +90,11 @@ class Machine:
     def reaches_outside(self) -> bool:
         """False when the network around the VM or the guest's own firewall refuses outbound traffic."""
         return self.outbound_allowed and BLOCK_OUTBOUND_RULE not in firewall_rules(self.disk)
+
+    @property
+    def services_stable(self) -> bool:
+        """False for a while after the boot: automatic services come up one after the other."""
+        return time.monotonic() >= self.services_stable_at
 
     def service_state(self, service: services.ServiceState) -> str:
         """Running or Stopped: automatic services run, others when somebody started them."""

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from infra.guest.contact import first_contact
+from infra.guest.contact import BUILD_ACCOUNT, first_contact
 from infra.guest.endpoint import GuestEndpoint
 from infra.guest.limits import LinkLimits
 from infra.local.contracts import BaseImageReference, MachineSpec, OsProfile, Outside, RunCommandOutcome
 from infra.local.faults import Fault, FaultPlan, FaultRule, Faults
 from infra.local.guest.host import WsmanGuestHost
 from infra.local.latency import LatencyProfile
+from infra.local.machine.accounts import set_account
 from infra.local.machine.disk import MachineDisk
 
 VM_ID = "/subscriptions/s/resourcegroups/rg/providers/microsoft.compute/virtualmachines/build"
@@ -76,6 +77,14 @@ class BuildGuest:
         self.host.remove(self.vm_id)
         self.vm_id = f"{VM_ID}-restored"
         self.host.power_on(MachineSpec(self.vm_id, "os", "V2", False, 30, None))
+
+    def expire_password(self) -> None:
+        """The build account's password is not good any more, from the next request on."""
+        boot = self.host._vms[self.vm_id.lower()].boot
+        assert boot is not None
+        with self.host._lock:
+            set_account(boot.disk, BUILD_ACCOUNT, secrets.token_urlsafe(16))
+        self.host.restart_winrm(self.vm_id)
 
     def fail(self, point: str, code: str, **options: int) -> None:
         self.faults.replace(FaultPlan(rules=(FaultRule(point=point, fault=Fault(code=code), **options),)))

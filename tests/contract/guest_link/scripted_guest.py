@@ -216,6 +216,12 @@ class ScriptedGuest:
         time.sleep(self.restart_s)
         self.up()
 
+    def reboot_soon(self) -> None:
+        """Reboot from another thread, as a script's own shutdown does."""
+        thread = threading.Timer(0.1, self.reboot)
+        self._restarts.append(thread)
+        thread.start()
+
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 

@@ -13,7 +13,7 @@ from images.errors import StageError
 from images.stages.contract import StageResult
 from images.stages.finish import TEST_FREE_SPACE, FreeSpaceResult
 from infra.guest.json_lines import Progress, StageOutput
-from infra.guest.redaction import Redactor
+from infra.redaction import Redactor
 
 RESULT = b'{"event":"result","changed":false,"reboot_required":false,"free_bytes":12}\r\n'
 

@@ -68,3 +68,13 @@ def test_outside_a_run_steps_log_to_the_projects_own_log(caplog: pytest.LogCaptu
     lines = [record.getMessage() for record in caplog.records if record.name == "winvhd"]
     assert lines[:3] == ["copy …", "copy: bytes [5/10]", "copy: files"]
     assert lines[3].startswith("copy: built in 0.")
+
+
+def test_a_listener_of_one_builds_timings_hears_of_no_other_build() -> None:
+    heard: list[str] = []
+    one, other = Timings(), Timings()
+    with one.listening(lambda timing: heard.append(timing.name)), one.step("mine"), other.step("not mine"):
+        pass
+    with one.step("too late"):
+        pass
+    assert heard == ["mine"]

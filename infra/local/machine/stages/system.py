@@ -95,7 +95,7 @@ def restart_guest(run: StageRun, _: NoInput) -> RestartResult:
 
 
 def get_guest_state(run: StageRun, _: NoInput) -> GuestStateResult:
-    """What a client asks after each boot. The model starts its services at once, so they are always stable."""
+    """What a client asks after each boot, until its services have come up."""
     machine = run.machine
     return GuestStateResult(
         changed=False,
@@ -104,7 +104,7 @@ def get_guest_state(run: StageRun, _: NoInput) -> GuestStateResult:
         os_build=machine.os_build,
         pending_reboot=machine.pending_reboot,
         free_bytes=machine.free_bytes,
-        services_stable=True,
+        services_stable=machine.services_stable,
     )
 
 

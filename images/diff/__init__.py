@@ -1,0 +1,1 @@
+"""What is different between two images: inventories, or what published release notes tell of them."""
