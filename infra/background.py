@@ -95,7 +95,7 @@ def start_process(
 def wait_until_ready(process: BackgroundProcess, ready: Callable[[], bool], *, timeout_s: float) -> None:
     """Return once `ready` says so. When the process ends or time is up: ConfigurationError with the end of the log.
 
-    A process of this project that ends because of its surroundings says why itself: then MissingToolError or ConfigurationError with its words.
+    A process of this project that ends because of its surroundings says why itself: then it is the error that it names.
     """
     deadline = time.monotonic() + timeout_s
     while not ready():

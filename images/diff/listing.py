@@ -7,7 +7,7 @@ from typing import Final
 
 from images.frozen import Frozen
 from images.inventory import CachedFile, Inventory
-from images.notes.facts import human_size
+from images.notes.facts import human_size, tagged
 from images.published.notes import PublishedNotes
 
 SECTIONS: Final[Mapping[str, str]] = {
@@ -75,8 +75,7 @@ def listing_of_inventory(inventory: Inventory, title: str) -> ImageListing:
                     "size in bytes": str(image.size_bytes),
                     "config": image.config_digest,
                 }
-                for image in inventory.container_images
-                if "@" not in image.name and not image.name.startswith("sha256:")
+                for image in tagged(inventory.container_images)
             },
             "cached_files": _files(inventory.cached_files),
             "tools": _files(inventory.tools),

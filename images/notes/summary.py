@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from images.inventory import Inventory
-from images.notes.facts import human_size
+from images.notes.facts import human_size, tagged
 
 
 def render_summary(inventory: Inventory) -> str:
     """Plain text, ends with a line break; the same inventory gives the same bytes."""
     system, defender, runtime = inventory.os, inventory.defender, inventory.runtime
-    tags = [image for image in inventory.container_images if "@" not in image.name and not image.name.startswith("sha256:")]
+    tags = tagged(inventory.container_images)
     cached = sum(file.size_bytes for file in inventory.cached_files)
     lines = [
         f"{system.product_name} {system.version} ({system.installation_type}, {system.generation})",

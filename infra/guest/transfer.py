@@ -16,6 +16,7 @@ from infra.guest.json_lines import Progress
 from infra.guest.runner import OnProgress, ScriptRunner
 
 READ_BYTES = 1024 * 1024
+PART_BYTES = 256 * 1024
 STORED, DEFLATED = 0, 6
 _WORTH_IT = 0.9
 """A file whose first part shrinks less than this goes as it is: archives are compressed already."""
@@ -111,7 +112,7 @@ class _Deflated:
 
     def __iter__(self) -> Iterator[bytes]:
         done, packer = self._offset, None
-        for piece in self._content.read(self._offset):
+        for piece in _parts(self._content.read(self._offset)):
             packer = packer or zlib.compressobj(_level(piece), wbits=-zlib.MAX_WBITS)
             yield self._counted(packer.compress(piece))
             done += len(piece)
@@ -122,6 +123,13 @@ class _Deflated:
     def _counted(self, data: bytes) -> bytes:
         self.sent_bytes += len(data)
         return data
+
+
+def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in parts that fill no more than an envelope, so that what was counted is about what went out."""
+    for piece in pieces:
+        for start in range(0, len(piece), PART_BYTES):
+            yield piece[start : start + PART_BYTES]
 
 
 def _level(sample: bytes) -> int:

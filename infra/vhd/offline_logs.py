@@ -28,7 +28,8 @@ def read_log_tails(source: ByteSource, *, tail_bytes: int = TAIL_BYTES) -> dict[
     image = open_image(source, require_footer=False)
     part = windows_partition(image.disk, read_partitions(image.disk, image.size_bytes))
     with NtfsVolume(image.disk, part.offset, part.size_bytes) as volume:
-        runs = [entry.path for entry in volume.walk(RUNS) if entry.path.endswith(".err")] if volume.find(RUNS) else []
+        names = (entry.path.rpartition("\\")[2] for entry in volume.walk(RUNS))
+        runs = [rf"{RUNS}\{name}" for name in names if name.endswith(".err")]
         return {path: tail for path in (*SETUP_LOGS, *sorted(runs)) if (tail := _tail(volume, path, tail_bytes))}
 
 

@@ -50,8 +50,8 @@ class RangeReader(io.RawIOBase):
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
         super().__init__()
-        if max_ahead_blocks >= max_blocks:
-            raise ValueError("the cache must hold more than what is read ahead")
+        if not 2 * _BESIDE_BLOCKS <= max_ahead_blocks < max_blocks:
+            raise ValueError("the memory must hold more than what is read ahead, and that must be some blocks")
         self._fetch = fetch
         self.size = size
         self._block_bytes = block_bytes
@@ -153,7 +153,10 @@ class RangeReader(io.RawIOBase):
         if not any(near in self._asked_for for near in range(index - _BESIDE_BLOCKS, index + _BESIDE_BLOCKS + 1)):
             return range(index, index + 1)
         start = index - index % _WINDOW_BLOCKS
-        if 2 * sum(block in self._asked_for for block in range(start, start + _WINDOW_BLOCKS)) >= _WINDOW_BLOCKS:
+        if (
+            self._max_ahead >= _WINDOW_BLOCKS
+            and 2 * sum(block in self._asked_for for block in range(start, start + _WINDOW_BLOCKS)) >= _WINDOW_BLOCKS
+        ):
             return range(start, start + _WINDOW_BLOCKS)
         return range(index, index - index % _BESIDE_BLOCKS + _BESIDE_BLOCKS)
 

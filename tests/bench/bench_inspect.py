@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from infra.checkout import ROOT
@@ -94,16 +95,16 @@ def blob_of(azurite: Azurite, vhd: Path) -> Iterator[str]:
 
 def measure_disk(azurite: Azurite, name: str, vhd: Path) -> list[Measurement]:
     """One disk from its file and from a blob, with and without hashing."""
-    rows = [
-        measure(name, "file", vhd, lambda hashed=hashed: inspect_path(vhd, hash_files=hashed), hashed=hashed) for hashed in (False, True)
-    ]
+    rows = []
     with blob_of(azurite, vhd) as url:
 
-        def from_blob(hashed: bool) -> Inspection:
+        def from_blob(*, hash_files: bool) -> Inspection:
             with open_blob(url) as reader:
-                return inspect_reader(reader, hash_files=hashed)
+                return inspect_reader(reader, hash_files=hash_files)
 
-        rows += [measure(name, "blob", vhd, lambda hashed=hashed: from_blob(hashed), hashed=hashed) for hashed in (False, True)]
+        for source, inspect in (("file", partial(inspect_path, vhd)), ("blob", from_blob)):
+            for hashed in (False, True):
+                rows.append(measure(name, source, vhd, partial(inspect, hash_files=hashed), hashed=hashed))
     return rows
 
 

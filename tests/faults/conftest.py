@@ -30,7 +30,7 @@ PACKAGE = "https://packages.example.com/{name}/v1.0.0/{name}-v1.0.0.tar.gz"
 def bare(name: str, **changes: Any) -> dict[str, Any]:
     """Fields for `define`: an image with one package of its own and nothing that takes time."""
     package = {"url": PACKAGE.format(name=name), "destination": "C:\\akse-cache\\tools\\"}
-    fields = {"features": None, "container_runtime": None, "container_images": None, "registry": None, "e2e_suites": []}
+    fields: dict[str, Any] = {"features": None, "container_runtime": None, "container_images": None, "registry": None, "e2e_suites": []}
     return {**fields, "name": name, "packages": [package], **changes}
 
 

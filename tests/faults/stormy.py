@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-import infra.azure.build_vm
-import infra.guest.contact
 from infra.azure.profile import CloudProfile
+from infra.azure.vm_request import new_admin_password
+from infra.guest.contact import new_password
 from tests.faults.conftest import PACKAGE
 
 
@@ -58,8 +58,8 @@ def watching(patch: pytest.MonkeyPatch) -> Iterator[tuple[list[str], list[str]]]
 
         return made
 
-    patch.setattr(infra.guest.contact, "new_password", kept(infra.guest.contact.new_password))
-    patch.setattr(infra.azure.build_vm, "new_admin_password", kept(infra.azure.build_vm.new_admin_password))
+    patch.setattr("infra.guest.contact.new_password", kept(new_password))
+    patch.setattr("infra.azure.build_vm.new_admin_password", kept(new_admin_password))
     keeper = Keeper(logging.DEBUG)
     # Prefect's own loggers do not hand their records up to the root.
     loggers = [logging.getLogger(name) for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs")]

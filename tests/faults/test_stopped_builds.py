@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from infra.azure.session import Cloud, open_cloud
+from infra.background import process_alive
 from infra.checkout import ROOT
 from infra.profiles import load_profile, start_stand_in
 from tasks.release_resources import reap_expired
@@ -37,8 +38,11 @@ class RunningBuild:
         return " ".join(word for child in self.children for word in child.cmdline())
 
     def survivors(self) -> list[psutil.Process]:
-        """The children that are still there some time after the end."""
-        return psutil.wait_procs(self.children, timeout=PATIENCE_S)[1]
+        """The children that still run some time after the end."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (alive := [child for child in self.children if process_alive(child.pid)]) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return alive
 
 
 @pytest.fixture

@@ -26,7 +26,9 @@ def _tools(folder: Path, *names: str) -> str:
     return str(folder)
 
 
-def test_a_missing_volume_tool_is_named_with_the_command_that_installs_it(run_command: Run, define: Callable[..., str], tmp_path: Path) -> None:
+def test_a_missing_volume_tool_is_named_with_the_command_that_installs_it(
+    run_command: Run, define: Callable[..., str], tmp_path: Path
+) -> None:
     done = run_command("plan", define(**bare("tools")), PATH=_tools(tmp_path / "bin", "node", "mkntfs"))
     assert_clear(done, 5, "a tool is missing", "wimcapture", "apt-get install wimtools")
 

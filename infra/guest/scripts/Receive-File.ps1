@@ -28,7 +28,10 @@ function Write-FilePart {
         [Parameter(Mandatory = $true)][long]$Offset
     )
     $null = [System.IO.Directory]::CreateDirectory([System.IO.Path]::GetDirectoryName($Path))
-    $file = New-Object -TypeName 'System.IO.FileStream' -ArgumentList @($Path, [System.IO.FileMode]::OpenOrCreate, [System.IO.FileAccess]::Write)
+    # The process of a transfer that broke off may need a moment to let go of the file.
+    $file = Invoke-WithRetry -Attempts 5 -PauseSecond 1 -Action {
+        New-Object -TypeName 'System.IO.FileStream' -ArgumentList @($Path, [System.IO.FileMode]::OpenOrCreate, [System.IO.FileAccess]::Write)
+    }
     try {
         if ($file.Length -lt $Offset) {
             throw (New-StageFailure -Code 'bad-offset' -Message "$Path has $($file.Length) bytes, the transfer goes on at $Offset")

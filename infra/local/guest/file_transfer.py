@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -57,7 +60,8 @@ def _receive(machine: GuestMachine, process: GuestProcess, wanted: ReceiveFileIn
     if _is_verified(target, wanted):
         return ReceiveFileResult(changed=False, complete=True, received_bytes=wanted.size_bytes)
     if wanted.offset < 0:
-        return ReceiveFileResult(changed=False, complete=False, received_bytes=_length(part))
+        with _alone(part):
+            return ReceiveFileResult(changed=False, complete=False, received_bytes=_length(part))
     if not _write(machine, process, part, wanted, rest):
         return None
     received = _length(part)
@@ -77,7 +81,8 @@ def _write(machine: GuestMachine, process: GuestProcess, part: Path, wanted: Rec
     part.parent.mkdir(parents=True, exist_ok=True)
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     left = machine.free_bytes // (SCALE if is_scaled(machine.disk, part) else 1)
-    with part.open("r+b" if part.exists() else "w+b") as file:
+    part.touch()
+    with _alone(part), part.open("r+b") as file:
         file.truncate(wanted.offset)
         file.seek(wanted.offset)
         piece: bytes | None = data
@@ -93,6 +98,17 @@ def _write(machine: GuestMachine, process: GuestProcess, part: Path, wanted: Rec
                 file.write(inflater.flush())
                 return True
     return False
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Nobody else has the file open: a process that was just killed may need a moment to let go of it."""
+    if not part.is_file():
+        yield
+        return
+    with part.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _length(path: Path) -> int:

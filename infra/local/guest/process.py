@@ -112,7 +112,8 @@ class GuestProcess:
         """What of standard input has come since, at least one byte; empty at its end, None when the process was killed."""
         with self._changed:
             self._changed.wait_for(lambda: self._stdin or self._stdin_ended or self.stop_event.is_set())
-            if self.stop_event.is_set() and not self._stdin:
+            if self.stop_event.is_set():
+                # What is still in the pipe of a process that ends is lost.
                 return None
             data = bytes(self._stdin)
             self._stdin.clear()

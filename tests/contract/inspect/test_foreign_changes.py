@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from images.errors import InventoryMismatchError
-from infra.local.machine.bolt import Tree, write_database
+from infra.local.machine.bolt import write_database
 from infra.vhd.bolt import BoltBucket, BoltDatabase
 from infra.vhd.range_reader import RangeReader
 from tasks.inspect_vhd import check_disk
@@ -106,7 +107,7 @@ def test_removed_blob_of_containerd(built: BuiltImage, tmp_path: Path) -> None:
     assert all("size_bytes is" in difference for difference in differences)
 
 
-def _tree(bucket: BoltBucket) -> Tree:
+def _tree(bucket: BoltBucket) -> dict[bytes, Any]:
     return {**dict(bucket.items()), **{name: _tree(inner) for name, inner in bucket.buckets()}}
 
 
@@ -115,11 +116,9 @@ def test_additional_image_name(built: BuiltImage, tmp_path: Path) -> None:
         content = volume.read(METADATA)
         with RangeReader(lambda offset, length: content[offset : offset + length], len(content), parallel=1) as reader:
             tree = _tree(BoltDatabase(reader).root)
-        images = tree
+        images: dict[bytes, Any] = tree
         for key in (b"v1", b"k8s.io", b"images"):
-            inner = images[key]
-            assert isinstance(inner, dict)
-            images = inner
+            images = images[key]
         images[b"docker.example/miner:latest"] = images[PAUSE.encode()]
         volume.write(METADATA, write_database(tree))
 

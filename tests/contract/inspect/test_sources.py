@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from azure.mgmt.compute.models import Disk, Snapshot
 from azure.storage.blob import BlobClient
 from typer.testing import CliRunner, Result
 
@@ -42,9 +43,9 @@ def snapshot_id(built: BuiltImage, cloud: Cloud) -> Iterator[str]:
     )
     cloud.resources.resource_groups.create_or_update(group, {"location": location})
     creation = {"createOption": "Import", "sourceUri": sas, "storageAccountId": account}
-    disk = {"location": location, "properties": {"creationData": creation, "diskSizeGB": 40, "hyperVGeneration": "V1"}}
+    disk = Disk({"location": location, "properties": {"creationData": creation, "diskSizeGB": 40, "hyperVGeneration": "V1"}})
     made = cloud.compute.disks.begin_create_or_update(group, "source", disk).result()
-    content = {"location": location, "properties": {"creationData": {"createOption": "Copy", "sourceResourceId": made.id}}}
+    content = Snapshot({"location": location, "properties": {"creationData": {"createOption": "Copy", "sourceResourceId": made.id}}})
     snapshot = cloud.compute.snapshots.begin_create_or_update(group, "checkpoint", content).result()
     assert snapshot.id is not None
     yield snapshot.id
