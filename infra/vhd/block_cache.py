@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections import OrderedDict
 
+from infra.vhd.sized_stream import SizedStream
 from infra.vhd.source import ByteSource, read_exactly, size_of
 
 
-class BlockCache(io.RawIOBase):
+class BlockCache(SizedStream):
     """A source that is read in whole blocks, of which the `max_blocks` used last stay in memory."""
 
     def __init__(self, source: ByteSource, *, block_bytes: int = 65536, max_blocks: int = 256) -> None:
@@ -18,30 +17,12 @@ class BlockCache(io.RawIOBase):
         self._block_bytes = block_bytes
         self._max_blocks = max_blocks
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
-        self._position = 0
         self.size = size_of(source)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """At most the rest of one block, as a raw stream may."""
-        left = max(0, self.size - self._position)
         index, within = divmod(self._position, self._block_bytes)
-        wanted = min(left if size < 0 else min(size, left), self._block_bytes - within)
+        wanted = self._wanted(size, self._block_bytes - within)
         if not wanted:
             return b""
         data = self._block(index)[within : within + wanted]

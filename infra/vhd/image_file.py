@@ -5,14 +5,13 @@ Source: Microsoft, Virtual Hard Disk Image Format Specification, version 1.0 (20
 
 from __future__ import annotations
 
-import io
-import os
 import struct
 from dataclasses import dataclass
 from typing import Literal
 
 from infra.vhd.errors import VhdError
 from infra.vhd.footer import COOKIE, FOOTER_SIZE, SECTOR, DiskType, Footer, checksum, parse_footer
+from infra.vhd.sized_stream import SizedStream
 from infra.vhd.source import ByteSource, Window, read_exactly, size_of
 
 _DYNAMIC_HEADER_SIZE = 1024
@@ -31,7 +30,7 @@ class DiskImage:
     disk: ByteSource
 
 
-class DynamicDisk(io.RawIOBase):
+class DynamicDisk(SizedStream):
     """The disk of a dynamic VHD: blocks that the allocation table does not place read as zeros."""
 
     def __init__(self, source: ByteSource, footer: Footer) -> None:
@@ -52,30 +51,12 @@ class DynamicDisk(io.RawIOBase):
         self._bitmap_bytes = -(-(block_size // SECTOR // 8) // SECTOR) * SECTOR
         self._source = source
         self._block_size = block_size
-        self._position = 0
         self.size = footer.size_bytes
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start of the disk")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         """At most the rest of one block, as a raw stream may."""
-        left = max(0, self.size - self._position)
         index, within = divmod(self._position, self._block_size)
-        wanted = min(left if size < 0 else min(size, left), self._block_size - within)
+        wanted = self._wanted(size, self._block_size - within)
         if not wanted:
             return b""
         sector = self._blocks[index]

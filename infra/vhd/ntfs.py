@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
@@ -13,6 +11,7 @@ from typing import Any, Self
 import pyfsntfs
 
 from infra.vhd.errors import VhdError, VhdNotFoundError
+from infra.vhd.sized_stream import SizedStream
 from infra.vhd.source import ByteSource, Window, library_errors, text_of
 
 MAX_DEPTH = 64
@@ -44,7 +43,7 @@ class NtfsEntry:
         return self.path.rpartition("\\")[2]
 
 
-class NtfsFile(io.RawIOBase):
+class NtfsFile(SizedStream):
     """The content of a file, readable piece by piece and seekable."""
 
     def __init__(self, entry: Any, size: int, window: Window, path: str) -> None:
@@ -52,34 +51,16 @@ class NtfsFile(io.RawIOBase):
         self._entry = entry
         self._window = window
         self._path = path
-        self._position = 0
         self.size = size
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start of the file")
-        self._position = base + offset
-        return self._position
-
     def read(self, size: int = -1) -> bytes:
-        left = max(0, self.size - self._position)
-        wanted = min(left if size < 0 else min(size, left), _PIECE)
+        wanted = self._wanted(size, _PIECE)
         if not wanted:
             return b""
         with library_errors(self._window, f"content of {self._path}"):
             data = self._entry.read_buffer_at_offset(wanted, self._position)
         if not data:
-            raise VhdError(f"{self._path} ends {left} bytes too early")
+            raise VhdError(f"{self._path} ends {self.size - self._position} bytes too early")
         self._position += len(data)
         return bytes(data)
 

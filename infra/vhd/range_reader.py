@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from images.errors import CloudError
+from infra.vhd.sized_stream import SizedStream
 
 FetchRange = Callable[[int, int], bytes]
 """(offset, length) -> exactly these bytes; called from several threads at once."""
@@ -31,7 +30,7 @@ class RangeTraffic:
     bytes_read: int
 
 
-class RangeReader(io.RawIOBase):
+class RangeReader(SizedStream):
     """Byte ranges as one seekable file. Use it as a context manager; it owns threads.
 
     Whoever reads on in order gets as much again ahead, up to `max_ahead_blocks`; several such places are followed at once, because a
@@ -60,7 +59,6 @@ class RangeReader(io.RawIOBase):
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         # Those of them that reading led to; the others were fetched because somebody knew of them.
         self._asked_for: set[int] = set()
-        self._position = 0
         # Where each stream of reads would go on -> how many blocks it got last.
         self._streams: OrderedDict[int, int] = OrderedDict()
         self._requests = 0
@@ -78,26 +76,9 @@ class RangeReader(io.RawIOBase):
         """How many blocks are in memory."""
         return len(self._blocks)
 
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start of the disk")
-        self._position = base + offset
-        return self._position
-
     def read(self, size: int = -1) -> bytes:
         """At most what is read ahead at once, as a raw stream may give less than it was asked for."""
-        left = max(0, self.size - self._position)
-        wanted = min(left if size < 0 else min(size, left), self._max_ahead * self._block_bytes // 2)
+        wanted = self._wanted(size, self._max_ahead * self._block_bytes // 2)
         if not wanted:
             return b""
         first, within = divmod(self._position, self._block_bytes)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from infra.vhd.errors import VhdError
+from infra.vhd.sized_stream import SizedStream
 
 MAX_READ_BYTES = 64 * 2**20
 """No structure of a disk is read in a larger piece; damage that asks for more is refused instead of allocated."""
@@ -72,7 +72,7 @@ class ReadBudget:
             raise VhdError("the image makes its reader go in circles: far more was read than it holds", hint="the disk is damaged")
 
 
-class Window(io.RawIOBase):
+class Window(SizedStream):
     """`size` bytes of a source from `offset`, as a file of its own that a C library can read.
 
     libyal turns an exception of the file object into an OSError of its own; the first one is kept in `failure` so that
@@ -85,29 +85,11 @@ class Window(io.RawIOBase):
         self._offset = offset
         self.size = size
         self._budget = budget or ReadBudget(size)
-        self._position = 0
         self.failure: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        if base + offset < 0:
-            raise OSError("seek before the start of the image")
-        self._position = base + offset
-        return self._position
 
     def read(self, size: int = -1) -> bytes:
         try:
-            left = max(0, self.size - self._position)
-            wanted = left if size < 0 else min(size, left)
+            wanted = self._wanted(size)
             if not wanted:
                 return b""
             self._budget.spend(wanted)

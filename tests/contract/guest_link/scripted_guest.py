@@ -60,19 +60,19 @@ class Identity:
     thumbprint: str
 
 
-def identity(address: str = "127.0.0.1") -> Identity:
-    """A fresh one."""
+def identity(address: str = "127.0.0.1", *, ahead: datetime.timedelta = datetime.timedelta()) -> Identity:
+    """A fresh one, made by a clock that is so far ahead; valid as long as Enable-BuildRemoting.ps1 makes it."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "guest")])
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC) + ahead
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=30))
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
         .sign(key, hashes.SHA256())
     )

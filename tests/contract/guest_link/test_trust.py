@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from infra.guest.faults import LinkRefusedError
 from infra.guest.link import GuestLink
 from infra.guest.package import ScriptPackage
+from tests.contract.guest_link.build_guest import HURRIED
 from tests.contract.guest_link.scripted_guest import ScriptedGuest, identity
 
 
@@ -61,3 +63,12 @@ def test_password_and_certificate_file_are_gone_after_closing(guest: ScriptedGue
     link.close()
     assert not folder.exists()
     assert "Correct-Horse" not in repr(link.endpoint) + str(link.endpoint)
+
+
+@pytest.mark.parametrize("hours", [-20, 20])
+def test_guest_whose_clock_is_hours_off_is_trusted(guest: ScriptedGuest, package: ScriptPackage, hours: int) -> None:
+    guest.down()
+    guest.identity = identity(ahead=datetime.timedelta(hours=hours))
+    guest.up()
+    with GuestLink(guest.endpoint, limits=HURRIED, package=package) as link:
+        assert link.state().computer_name == "GUEST"
