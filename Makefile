@@ -24,6 +24,14 @@ check: setup  ## ruff, mypy --strict, import-linter, PowerShell, YAML and schema
 	.venv/bin/yamllint --strict .
 	.venv/bin/winvhd schema --check
 
+bench: setup  ## Measure: a whole build, reading disks, rendering documents, the link to the guest
+	.venv/bin/python -m tests.bench.bench_build
+	.venv/bin/python -m tests.bench.bench_inspect
+	.venv/bin/python -m tests.bench.bench_render
+	.venv/bin/python -m tests.bench.bench_link transfer
+	.venv/bin/python -m tests.bench.bench_link transfer --rtt-ms 20
+	.venv/bin/python -m tests.bench.bench_link faults
+
 lock: setup  ## Move the pinned Python packages to their newest versions
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \
 		--custom-compile-command "make lock" pyproject.toml --group dev --output-file requirements/requirements.lock
