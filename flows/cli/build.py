@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -47,22 +49,24 @@ def build(
 
 
 def _summary(result: dict[str, Any]) -> None:
-    folder = result["folder"]
+    folder = Path(result["folder"])
+    # The stand-in ends with the command, and its blobs answer no more: the file is what stays.
+    local = folder / "image.vhd"
+    vhd = local if local.exists() else result["vhd_url"]
     lines = [
         "",
         f"built {result['image']} {result['image_version']} in {result['seconds']:.0f} s: {result['container_images']} container images,"
         f" {result['cached_files']} cached files, {result['checks_passed']} checks passed",
         f"  folder         {folder}",
-        f"  VHD            {folder}/image.vhd",
+        f"  VHD            {vhd}",
         f"                 sha256 {result['vhd_sha256']}",
-        f"                 {result['vhd_url']}",
     ]
     if result["copied_to"]:
         lines.append(f"  copy           {result['copied_to']}")
-    lines += [
-        "next:",
-        f"  what is on it  less {folder}/release-notes.txt",
-        f"  look inside    qemu-img info {folder}/image.vhd",
-        "  from a browser winvhd local up",
-    ]
+    # As it was called: after `make build` the command is not on the PATH.
+    winvhd = os.path.relpath(sys.argv[0])
+    lines += ["next:", f"  what is on it  less {folder}/release-notes.txt", f"  look inside    {winvhd} inspect {vhd}"]
+    if local.exists():
+        lines.append(f"  check it       {winvhd} verify {folder}")
+    lines.append(f"  from a browser {winvhd} local up")
     typer.echo("\n".join(lines))

@@ -65,8 +65,10 @@ def main() -> None:
     given = parser.parse_args()
     runs = [measure(given.image) for _ in range(given.runs)]
     for run in runs:
+        crossed = run["winrm"]
         print(
-            f"{run['wall_s']:7.1f} s wall  {run['flow_s']:6.1f} s flow  {run['peak_mb']:5d} MB  {run['winrm']['round_trips']:5d} round trips"
+            f"{run['wall_s']:7.1f} s wall  {run['flow_s']:6.1f} s flow  {run['peak_mb']:5d} MB  {crossed['round_trips']:5d} round trips"
+            f"  {crossed['sent_bytes']} bytes sent  {crossed['received_bytes']} received"
         )
     print(f"median {statistics.median(run['wall_s'] for run in runs):.1f} s, peak {max(run['peak_mb'] for run in runs)} MB")
     if given.json:

@@ -11,6 +11,7 @@ import pytest
 from images.errors import InventoryMismatchError
 from infra.local.machine.bolt import write_database
 from infra.vhd.bolt import BoltBucket, BoltDatabase
+from infra.vhd.inspect import open_file
 from infra.vhd.range_reader import RangeReader
 from tasks.inspect_vhd import check_disk
 from tests.contract.inspect.conftest import BuiltImage
@@ -29,20 +30,22 @@ def _differences(built: BuiltImage, work: Path, *changes: Change) -> tuple[str, 
     with volume_of(changed, work) as volume:
         for change in changes:
             change(volume)
-    with pytest.raises(InventoryMismatchError) as caught:
-        check_disk(changed, built.definition, built.lock, built.plan, built.live)
+    with pytest.raises(InventoryMismatchError) as caught, open_file(changed) as disk:
+        check_disk(disk, built.definition, built.lock, built.plan, built.live)
     assert all(difference in str(caught.value) for difference in caught.value.differences)
     return caught.value.differences
 
 
 def test_disk_that_nobody_changed_agrees_also_when_foreign_programs_made_its_volume_again(built: BuiltImage, tmp_path: Path) -> None:
-    check_disk(built.vhd, built.definition, built.lock, built.plan, built.live)
+    with open_file(built.vhd) as disk:
+        check_disk(disk, built.definition, built.lock, built.plan, built.live)
     copy = tmp_path / "same.vhd"
     shutil.copyfile(built.vhd, copy)
     with volume_of(copy, tmp_path) as volume:
         volume.write("/left-alone.txt", b"outside all that an inventory looks at")
         volume.remove("/left-alone.txt")
-    check_disk(copy, built.definition, built.lock, built.plan, built.live)
+    with open_file(copy) as disk:
+        check_disk(disk, built.definition, built.lock, built.plan, built.live)
 
 
 def test_registry_value_in_software(built: BuiltImage, tmp_path: Path) -> None:
