@@ -45,7 +45,7 @@ def secret_block(name: str) -> SecretStr:
 def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_input: JsonValue) -> str:
     """Name of one stage run: the same for every attempt of this build with this input, so that nothing is started twice."""
     digest = hashlib.sha256(json.dumps([attempt, stage_input], sort_keys=True).encode()).hexdigest()
-    return f"{build.build_id[-12:]}-{contract.name}-{digest[:8]}"[:80]
+    return f"{build.build_id[-12:]}-{contract.name}-{digest[:8]}"
 
 
 @task(name="run-stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
@@ -99,7 +99,13 @@ def run_planned(
 
     def url_of(token: str) -> str:
         kind, _, name = token.partition(":")
-        return supply.address(name) if kind == "cache" else secret_block(name).get_secret_value()
+        if kind == "cache":
+            return supply.address(name)
+        url = secret_block(name).get_secret_value()
+        # All of it is secret, not only what a reader of URLs would take for a token.
+        for text in (url, url.partition("?")[0]):
+            link.keep_secret(text)
+        return url
 
     contract = planned.contract
     given = dict(values or {}) | _private_sizes(planned)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Final
 
+from images.diff.difference import Changed, SectionDifference, compare_listings
+from images.diff.listing import listing_of_inventory
 from images.frozen import Frozen
-from images.inventory import CachedFile, Inventory, RegistryValue
-from images.notes.facts import tagged
+from images.inventory import Inventory
 
-Item = TypeVar("Item")
+_PARTS: Final[tuple[tuple[str, str, frozenset[str]], ...]] = (
+    ("Windows", "system", frozenset({"Product", "Version", "Excluded UDP ports"})),
+    ("Updates", "qfes", frozenset()),
+    ("Features", "features", frozenset()),
+    ("Capabilities", "capabilities", frozenset()),
+    ("Container runtime", "system", frozenset({"Container runtime", "Runtime configuration"})),
+    ("Container images", "container_images", frozenset()),
+    ("Cached files", "cached_files", frozenset()),
+    ("Tools", "tools", frozenset()),
+    ("Registry settings", "registry", frozenset()),
+    ("Services", "services", frozenset()),
+)
+"""Title, section of the difference, and the names that count there; all of them where none is given."""
+
+_TELLING: Final = ("tag", "digest", "sha256", "size in bytes", "description", "start mode", "data", "value")
+"""The fields that a line shows: the first of them that a thing has, and the first that changed."""
 
 
 class Change(Frozen):
@@ -28,53 +44,28 @@ class ChangedPart(Frozen):
 
 
 def changes_since(old: Inventory, new: Inventory) -> tuple[ChangedPart, ...]:
-    """The parts in which two images of the same name differ; Defender's signatures, sizes and states of services do not count."""
-    parts = (
-        ("Windows", _compare({"build": old.os.version}, {"build": new.os.version})),
-        ("Updates", _listed(old.qfes, new.qfes, lambda qfe: qfe.kb, lambda qfe: qfe.description)),
-        ("Features", _listed(old.features, new.features, lambda feature: feature.name, lambda feature: feature.display_name)),
-        ("Capabilities", _listed(old.capabilities, new.capabilities, str, lambda _: "installed")),
-        ("Container runtime", _compare(_runtime(old), _runtime(new))),
-        (
-            "Container images",
-            _listed(tagged(old.container_images), tagged(new.container_images), lambda image: image.name, lambda image: image.digest),
-        ),
-        ("Cached files", _listed(old.cached_files, new.cached_files, _path, lambda file: file.sha256)),
-        ("Tools", _listed(old.tools, new.tools, _path, lambda file: file.sha256)),
-        ("Registry settings", _listed(old.registry, new.registry, _value_name, lambda value: _shown(value.value))),
-        ("Services", _listed(old.services, new.services, lambda service: service.name, lambda service: service.start_mode)),
-    )
-    return tuple(ChangedPart(title=title, changes=changes) for title, changes in parts if changes)
+    """The parts in which two images of the same name differ; Defender, which is another one in every build, does not count."""
+    difference = compare_listings(listing_of_inventory(old, "before"), listing_of_inventory(new, "after"))
+    found = {section.section: section for section in difference.sections}
+    parts = [ChangedPart(title=title, changes=_changes(found[section], names)) for title, section, names in _PARTS if section in found]
+    return tuple(part for part in parts if part.changes)
 
 
-def _runtime(inventory: Inventory) -> dict[str, str]:
-    return {inventory.runtime.name: inventory.runtime.version} if inventory.runtime else {}
+def _changes(section: SectionDifference, names: frozenset[str]) -> tuple[Change, ...]:
+    changes = [
+        *(Change(name=item.name, before=None, after=item.fields.get(_telling(item.fields), "installed")) for item in section.added),
+        *(Change(name=item.name, before=item.fields.get(_telling(item.fields), "installed"), after=None) for item in section.removed),
+        *(_changed(item) for item in section.changed),
+    ]
+    return tuple(sorted((change for change in changes if not names or change.name in names), key=lambda change: change.name.casefold()))
 
 
-def _path(file: CachedFile) -> str:
-    return file.path
+def _changed(item: Changed) -> Change:
+    before, after = item.fields[_telling(item.fields)]
+    # An image without a runtime has an empty version.
+    return Change(name=item.name, before=before or None, after=after or None)
 
 
-def _value_name(value: RegistryValue) -> str:
-    return f"{value.path}\\{value.name}"
-
-
-def _shown(value: int | str | list[str]) -> str:
-    return " ".join(value) if isinstance(value, list) else str(value)
-
-
-def _listed(old: Iterable[Item], new: Iterable[Item], name: Callable[[Item], str], shown: Callable[[Item], str]) -> tuple[Change, ...]:
-    return _compare({name(item): shown(item) for item in old}, {name(item): shown(item) for item in new})
-
-
-def _compare(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[Change, ...]:
-    # Windows' names are the same in any case: a path that is spelled otherwise now is no change.
-    before = {name.casefold(): (name, text) for name, text in old.items()}
-    after = {name.casefold(): (name, text) for name, text in new.items()}
-    changes = []
-    for key in sorted(before.keys() | after.keys()):
-        was, now = before.get(key), after.get(key)
-        if was is None or now is None or was[1] != now[1]:
-            name = (now or was or ("", ""))[0]
-            changes.append(Change(name=name, before=was[1] if was else None, after=now[1] if now else None))
-    return tuple(changes)
+def _telling(fields: Iterable[str]) -> str:
+    names = list(fields)
+    return next((name for name in _TELLING if name in names), next(iter(names), ""))

@@ -50,6 +50,7 @@ class GuestLink:
         self._runner = ScriptRunner(self._connection, self._limits, self._meter, renew)
         self._scripts_are_there = False
         self._over = False
+        self._secrets: set[str] = set()
 
     def __enter__(self) -> GuestLink:
         return self
@@ -142,5 +143,9 @@ class GuestLink:
         if self._over:
             raise GuestLinkError("the link is closed", where=self.endpoint.url, hint="make first contact again")
 
+    def keep_secret(self, text: str) -> None:
+        """Take a text out of everything this link says from now on: progress, errors, the guest's error stream."""
+        self._secrets.add(text)
+
     def _redactor(self, stage_input: StageInput) -> Redactor:
-        return Redactor([self.endpoint.password.get_secret_value(), *url_queries(stage_input)])
+        return Redactor([self.endpoint.password.get_secret_value(), *self._secrets, *url_queries(stage_input)])

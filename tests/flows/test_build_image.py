@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import httpx
 import pytest
 import yaml
 from prefect import flow
+from prefect.blocks.system import Secret
 
 from flows.build_image import build_image
 from flows.choices import ImageChoice
-from images.errors import BootTestError, CopyError, UnresolvedLockError
+from images.errors import BootTestError, CopyError, StageError, UnresolvedLockError
 from images.inventory import Inventory
 from images.loading import load_definition
 from infra.azure.blob_storage import BuildBlobs
@@ -24,6 +27,7 @@ from infra.local.disks.store import FolderDiskStore
 from tasks.boot_test import boot_test, judge
 from tasks.build import open_build
 from tests.flows.driving import capture_again, plan_of
+from tests.standin_fixtures import SMALL
 
 DOCUMENTS = {
     "plan.json",
@@ -181,3 +185,68 @@ def test_copy_to_an_unknown_account_is_refused_before_anything_is_built(
     with pytest.raises(CopyError, match="nowhere"):
         build_image(ImageChoice(define()), "local", "nowhere/images")
     assert resource_groups() == []
+
+
+def test_definition_that_uses_every_setting_is_built_as_asked(define: Callable[..., str], profile: CloudProfile) -> None:
+    private_url = profile.route("https://secret.example.com/fix-tool.zip?token=not-for-anybody")
+    private = httpx.get(private_url, timeout=30).content
+    Secret(value=private_url).save("fix-tool-url", overwrite=True)
+    path = define(
+        name="everything",
+        base={**SMALL["base"], "version": "20348.5386.260709"},
+        features=["Containers", "Hyper-V", "Hyper-V-PowerShell"],
+        capabilities=["OpenSSH.Server~~~~0.0.1.0"],
+        updates=[
+            {
+                "kb": "KB5120242",
+                "url": "https://catalog.example.com/windows10.0-kb5120242-x64-20348.5499.msu",
+                "build": "20348.5499",
+            }
+        ],
+        oci_artifacts=[{"reference": "mcr.microsoft.com/wcn/package:1.7.1-amd64", "destination": "C:\\akse-cache\\wcn\\"}],
+        private_packages=[
+            {
+                "secret": "fix-tool-url",
+                "destination": "C:\\akse-cache\\private\\",
+                "file_name": "fix-tool.zip",
+                "sha256": hashlib.sha256(private).hexdigest(),
+            }
+        ],
+        system={
+            "windows_update_off": True,
+            "pagefile_mib": 4096,
+            "tls_disabled": ["TLS 1.0", "TLS 1.1"],
+            "tls_enabled": ["TLS 1.2"],
+            "excluded_udp_ports": [65330],
+            "openssh": {"password_authentication": False},
+        },
+        files=[{"source": "NOTICE", "destination": "C:\\NOTICE.txt"}],
+        registry=[
+            {
+                "path": "HKLM:\\SYSTEM\\CurrentControlSet\\Services\\hns\\State",
+                "name": "HNSControlFlag",
+                "value": 4,
+                "operation": "or",
+            }
+        ],
+    )
+    result = build_image(ImageChoice(path), "local", "")
+    folder = Path(result["folder"])
+    inventory = Inventory.model_validate_json((folder / "inventory.json").read_text())
+    assert result["os_version"] == "20348.5499"
+    assert "KB5120242" in {qfe.kb for qfe in inventory.qfes}
+    assert inventory.excluded_udp_ports == (65330,)
+    assert "OpenSSH.Server~~~~0.0.1.0" in inventory.capabilities
+    cached = {file.path.lower() for file in inventory.cached_files}
+    assert r"c:\akse-cache\private\fix-tool.zip" in cached
+    assert any(name.startswith("c:\\akse-cache\\wcn\\") for name in cached)
+    assert "not-for-anybody" not in "".join(file.read_text() for file in folder.iterdir() if file.name != "image.vhd")
+
+
+def test_error_of_a_private_package_does_not_tell_its_url(define: Callable[..., str], profile: CloudProfile) -> None:
+    Secret(value=profile.route("https://hidden.example.com/unheard-of.zip?token=not-for-anybody")).save("hidden-url", overwrite=True)
+    wrong = {"secret": "hidden-url", "destination": "C:\\akse-cache\\private\\", "file_name": "fix.zip", "sha256": "0" * 64}
+    with pytest.raises(StageError, match="expected sha256 0000") as raised:
+        build_image(ImageChoice(define(name="wrong-private", private_packages=[wrong], e2e_suites=[])), "local", "")
+    told = f"{raised.value!r} {raised.value} {raised.value.stderr_tail} {raised.value.hint}"
+    assert not [word for word in ("hidden.example.com", "unheard-of", "not-for-anybody") if word in told]

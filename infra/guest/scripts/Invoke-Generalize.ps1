@@ -118,7 +118,10 @@ function Wait-ResultRead {
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)][string]$RunId)
     [System.IO.File]::WriteAllText((Get-RunPath -RunId $RunId -Kind 'wait'), 'wait')
-    [System.IO.File]::WriteAllText((Get-RunPath -RunId $RunId -Kind 'exit'), '0')
+    # Renamed, as Invoke-StageTask.ps1 does it: a reader must neither find the file open nor empty.
+    $exitPath = Get-RunPath -RunId $RunId -Kind 'exit'
+    [System.IO.File]::WriteAllText("$exitPath.part", '0')
+    [System.IO.File]::Move("$exitPath.part", $exitPath)
     $path = Get-RunPath -RunId $RunId -Kind 'read'
     for ($i = 0; ($i -lt 300) -and (-not [System.IO.File]::Exists($path)); $i++) {
         Start-Sleep -Milliseconds 200

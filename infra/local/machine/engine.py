@@ -24,6 +24,8 @@ from infra.local.machine.stages import STAGE_FUNCTIONS
 KILLED_EXIT = 1
 _OPERATIONS = {"install-update": "guest.update", "install-feature": "guest.feature", "invoke-generalize": "guest.sysprep"}
 """Stages that take their time, and what the latency profile calls it."""
+_IN_PARTS = frozenset({"update-defender"})
+"""Stages that take their time part by part, and say so."""
 _BY_SCRIPT: Mapping[str, StageContract] = MappingProxyType({stage.script.lower(): stage for stage in STAGES.values()})
 
 
@@ -53,7 +55,9 @@ class ModelEngine:
             parsed = contract.input.model_validate(stage_input)
             self._refuse_network_token(contract, ctx)
             self._strike(contract, run)
-            self._wait(contract, ctx)
+            run.duration_s = self._latency.seconds(_OPERATIONS.get(contract.name, f"guest.{contract.name}"))
+            if contract.name not in _IN_PARTS:
+                run.take_time()
             result = contract.result.model_validate(function(run, parsed).model_dump())
             run.check_stopped()
             ctx.emit_stdout(json.dumps({"event": "result", **result.model_dump(mode="json")}))
@@ -87,10 +91,6 @@ class ModelEngine:
             raise StageStopped
         else:
             raise StageFailureError(fault.code, f"{contract.script}: {fault.code}")
-
-    def _wait(self, contract: StageContract, ctx: ScriptContext) -> None:
-        if ctx.stop_event.wait(self._latency.seconds(_OPERATIONS.get(contract.name, f"guest.{contract.name}"))):
-            raise StageStopped
 
     def _fail(self, ctx: ScriptContext, code: str, message: str, exit_code: int) -> int:
         ctx.emit_stderr(f"{message}\r\n")

@@ -44,6 +44,8 @@ class StageRun:
     faults: FaultSource
     disk_full: bool = False
     """The fault disk-full struck: nothing more fits on C:."""
+    duration_s: float = 0.0
+    """How long the stage's own work takes by the latency profile."""
     then: Callable[[], None] | None = None
     """What the script still does when its result is out."""
     _reserved: int = 0
@@ -67,6 +69,11 @@ class StageRun:
     def check_stopped(self) -> None:
         """StageStopped when somebody killed the process."""
         if self.context.stop_event.is_set():
+            raise StageStopped
+
+    def take_time(self, share: float = 1.0) -> None:
+        """Work for that share of duration_s; StageStopped when somebody killed the process meanwhile."""
+        if self.context.stop_event.wait(self.duration_s * share):
             raise StageStopped
 
     def reserve(self, size_bytes: int) -> None:

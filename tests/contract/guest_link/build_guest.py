@@ -36,18 +36,19 @@ HURRIED = LinkLimits(
     poll_pause_s=0.05,
     task_grace_s=0.2,
 )
+NOWHERE = "http://127.0.0.1:9"
 LIMITS = HURRIED.model_copy(update={"restart_again_s": 5.0, "restart_s": 30.0, "reconnect_s": 10.0})
 
 
 class BuildGuest:
     """One VM on a disk folder; a context manager that boots it and ends everything it started."""
 
-    def __init__(self, base_disk: Path, disks: Path, latency: LatencyProfile | None = None) -> None:
+    def __init__(self, base_disk: Path, disks: Path, latency: LatencyProfile | None = None, outside: str = NOWHERE) -> None:
         disks.mkdir(exist_ok=True)
         self.disk_folder = disks / "os"
         MachineDisk.open(base_disk).copy_to(self.disk_folder)
         self.faults = Faults()
-        self.host = WsmanGuestHost(disks, Outside("http://127.0.0.1:9"), self.faults, latency or LatencyProfile())
+        self.host = WsmanGuestHost(disks, Outside(outside), self.faults, latency or LatencyProfile())
         self.vm_id = VM_ID
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))

@@ -39,6 +39,11 @@ def test_container_image_is_one_change_under_its_tag() -> None:
     }
 
 
+def test_repository_that_moved_to_another_tag_is_one_change() -> None:
+    images = images_of("mcr.microsoft.com/oss/pause:3.11", digest="9" * 64, config="8" * 64)
+    assert _changes(container_images=images) == {"Container images": [("mcr.microsoft.com/oss/pause", "3.10", "3.11")]}
+
+
 def test_every_part_of_an_image_is_compared() -> None:
     found = _changes(
         os=OLD.os.model_copy(update={"ubr": 5600}),
@@ -60,7 +65,9 @@ def test_every_part_of_an_image_is_compared() -> None:
         "Registry settings",
         "Services",
     ]
-    assert found["Windows"] == [("build", "20348.5499", "20348.5600")]
+    assert found["Windows"] == [("Version", "20348.5499", "20348.5600")]
+    assert found["Features"] == [("Containers", "installed", None)]
+    assert ("Container runtime", "v1.7.20+azure", None) in found["Container runtime"]
     assert found["Services"] == [("WinRM", "Auto (Delayed)", "Auto")]
     assert found["Registry settings"] == [(r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State\B", "one two", None)]
 
