@@ -40,4 +40,5 @@ lock: setup  ## Move the pinned Python packages to their newest versions
 	grep -A40 '^uv==' requirements/requirements.lock | awk '/^uv==/ || (/^    --hash/ && on) {on=1; print; next} {if (on) exit}' >requirements/bootstrap.lock
 
 clean:  ## Remove everything that was made here: builds, caches, the stand-in's state (the environment stays)
+	@if [ -x .venv/bin/winvhd ]; then .venv/bin/winvhd local down; fi
 	rm -rf out .winvhd

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
+from prefect.futures import PrefectFuture, wait
 
 from flows.choices import CloudName, ImageChoice, build_run_name
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase
+from images.errors import BuildError
 from images.loading import find_definition, load_definition, read_uploads
 from images.lock import ImageLock
 from images.plan import BuildPlan, make_plan
@@ -27,9 +29,12 @@ from tasks.release_resources import release_resources
 from tasks.resolve_lock import resolve_lock
 from tasks.run_layer import LayerWork
 from tasks.show_plan import plan_shown
-from tasks.store_results import BuiltImage, Recipe, store_results
+from tasks.store_results import BuiltImage, Recipe, keep_documents, store_results
 from tasks.supply import ArtifactSupply, artifacts_of
 from tasks.write_documents import write_publishing_info, write_sbom
+
+_STOPPING_S = 30
+"""How long a failed build waits for what runs beside it."""
 
 
 @flow(
@@ -60,24 +65,32 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
         for container in (CACHE_CONTAINER, BUILDS_CONTAINER):
             ensure_container(build.cloud, container)
         blobs = BuildBlobs(build.cloud, build.build_id)
-        with plan_shown(build, plan), resources_of(build):
-            built = _build(build, definition, lock, plan, blobs)
-            if copy_to:
-                built.copied = copy_image(build, built.captured, copy_to)
+        try:
+            with plan_shown(build, plan), resources_of(build):
+                built = build_once(build, definition, lock, plan, blobs)
+                if copy_to:
+                    built.copied = copy_image(build, built.captured, copy_to)
+        except BuildError as error:
+            keep_documents(build, blobs, error)
+            raise
         return store_results(build, built, Recipe(definition, lock, plan), blobs, key)
 
 
-def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, blobs: BuildBlobs) -> BuiltImage:
+def build_once(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, blobs: BuildBlobs) -> BuiltImage:
+    """One attempt, from the first VM to the last check; raises what a step raises, after what runs beside it has ended."""
     profile = build.cloud.profile
     supply = ArtifactSupply(ArtifactCache(build.cloud), profile.route, first_wait_s=profile.poll_interval_s)
     wanted = artifacts_of(lock)
     supply.expect(wanted)
     fetching = fetch_artifacts.submit(build, supply, wanted)
+    fetching.add_done_callback(lambda _: supply.abandon())
+    beside: list[PrefectFuture[Any]] = [fetching]
     try:
         port = guest_port(build)
         vm = provision_vm(build, plan, port)
         with_plain = E2ESuite.PLAIN_BOOTSTRAP in definition.e2e_suites
         plain = plain_bootstrap.submit(build, definition, lock, plan) if with_plain else None
+        beside += [plain] if plain else []
         with contacted(build, vm, port) as link:
             work = LayerWork(build, definition, lock, plan, vm, link, supply)
             for layer in plan.layers:
@@ -85,6 +98,7 @@ def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: Bui
         fetching.result()
         captured = capture_vhd(build, vm, blobs)
         booting = boot_test.submit(build, definition, lock, plan, captured)
+        beside.append(booting)
         if profile.name == "local":
             # On Azure a VHD has tens of GiB, and the inspection reads what it needs from the blob.
             download_image(build, blobs, captured)
@@ -94,5 +108,9 @@ def _build(build: Build, definition: ImageDefinition, lock: ImageLock, plan: Bui
         cases: list[E2ECase] = [*booting.result(), *(plain.result() if plain else [])]
         judge(build, definition, cases)
         return BuiltImage(work.facts, captured, cases)
-    finally:
+    except BaseException:
+        # What runs beside must not make anything in a group that is about to be deleted.
+        build.stopping.set()
         supply.stop()
+        wait(beside, timeout=_STOPPING_S)
+        raise

@@ -257,10 +257,3 @@ class ImageDefinition(Frozen):
     e2e_suites: tuple[E2ESuite, ...] = Field(
         default=(E2ESuite.FIRST_BOOT, E2ESuite.NODE_BOOTSTRAP, E2ESuite.PLAIN_BOOTSTRAP), description="Suites for the boot test."
     )
-
-    @property
-    def caches_anything(self) -> bool:
-        """True when the image holds more than patches."""
-        return bool(
-            self.features or self.container_runtime or self.container_images or self.packages or self.oci_artifacts or self.private_packages
-        )

@@ -15,10 +15,12 @@ class BuildError(Exception):
 
     exit_code: ClassVar[int] = 1
     title: ClassVar[str] = "build failed"
+    default_hint: ClassVar[str] = ""
+    """The hint of an error that has none of its own."""
 
     def __init__(self, what: str, *, hint: str = "", where: str = "", kept: str = "") -> None:
         self.what = what
-        self.hint = hint
+        self.hint = hint or self.default_hint
         self.where = where
         self.kept = kept
         super().__init__(what)
@@ -54,7 +56,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.file}:{self.line}: {self.path}: {self.message}" if self.path else f"{self.file}:{self.line}: {self.message}"
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        text = ": ".join(part for part in (place, self.path, self.message) if part)
         return f"{text}\n    hint: {self.hint}" if self.hint else text
 
 
@@ -202,6 +205,7 @@ class CancelledError(BuildError):
 
     exit_code = 130
     title = "cancelled"
+    default_hint = "run the same command again: what was stored before is used again"
 
 
 EXIT_CODES: dict[int, type[BuildError]] = {

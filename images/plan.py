@@ -48,7 +48,10 @@ class PlannedStage(Frozen):
         """
         given = dict(values or {})
         if set(given) != set(self.input_at_run_time):
-            raise BuildError(f"stage {self.stage} needs {sorted(self.input_at_run_time)} at run time, and got {sorted(given)}")
+            raise BuildError(
+                f"stage {self.stage} needs {sorted(self.input_at_run_time)} at run time, and got {sorted(given)}",
+                hint="a fault of the program: please report it",
+            )
         full: Any = copy.deepcopy(self.input)
         for path, value in given.items():
             *parents, last = path.split(".")

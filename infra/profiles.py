@@ -55,7 +55,7 @@ def load_profile(name: str) -> CloudProfile:
     if name == "local":
         running = running_stand_in()
         if running is None:
-            raise ConfigurationError("the stand-in cloud is not running", hint="start it with: winvhd local up")
+            raise ConfigurationError("the stand-in cloud is not running", hint="start it with: .venv/bin/winvhd local up")
         return running[1]
     path = azure_profile_file()
     try:
@@ -64,6 +64,12 @@ def load_profile(name: str) -> CloudProfile:
         raise ConfigurationError(
             f"no Azure profile at {path}", hint="copy docs/azure-profile.example.yaml to azure-profile.yaml and fill it in"
         ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"{path} can not be read: {error.strerror or error}", hint="WINVHD_AZURE_PROFILE must name a file that this user may read"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{path} is not UTF-8 text", hint="save the file with the encoding UTF-8") from error
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}", hint="see docs/azure-profile.example.yaml") from error
     except ValidationError as error:

@@ -31,6 +31,7 @@ from infra.azure.build_vm import provision
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.managed_image import make_image
 from infra.azure.resource_group import ensure_group
+from infra.azure.vm_network import refuse_outbound
 from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage
 from infra.guest.link import GuestLink
 from tasks.build import Build
@@ -45,15 +46,19 @@ WORK_FOLDER = r"C:\winvhd-bootstrap"
 def boot_test(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, captured: CapturedVhd) -> list[E2ECase]:
     """Boot the captured VHD and run the definition's suites on it; raises CloudError and GuestLinkError when it does not even boot."""
     port = guest_port(build)
+    build.must_go_on()
     with build.timings.step("boot test VM") as step:
         group = ensure_group(build.cloud, build.tags)
         image = make_image(build.cloud, group, "boot-test", captured.url, generation=plan.base.generation.value, tags=build.tags)
+        build.must_go_on()
         vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image), port, role="test"), build.tags, step.progress)
     with contacted(build, vm, port) as link:
         cases: list[E2ECase] = []
         if E2ESuite.FIRST_BOOT in definition.e2e_suites:
             cases += _first_boot(build, link, definition, lock, plan)
         if E2ESuite.NODE_BOOTSTRAP in definition.e2e_suites:
+            # Twice: by the guest's own firewall, and by the network, where nothing in the guest can undo it.
+            refuse_outbound(build.cloud, vm)
             run_stage(build, link, SET_OUTBOUND, OutboundInput(blocked=True), StageResult, attempt="boot test")
             cases += _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.NODE_BOOTSTRAP, from_cache=True)
     return cases
@@ -65,6 +70,7 @@ def plain_bootstrap(build: Build, definition: ImageDefinition, lock: ImageLock, 
     port = guest_port(build)
     base = plan.base
     source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
+    build.must_go_on()
     with build.timings.step("plain base image VM") as step:
         vm = provision(build.cloud, vm_request(build, plan, source, port, role="plain"), build.tags, step.progress)
     with contacted(build, vm, port) as link:
@@ -122,13 +128,23 @@ def _bootstrap(
 
 
 def requests_of(build: Build, vm: BuildVm) -> int | None:
-    """Downloads of a VM in the artifact origin's own log; None where there is no such log (the real Internet)."""
+    """Downloads of a VM in the artifact origin's own log; None where there is no such log (the real Internet).
+
+    Raises BootTestError when the log can not be read.
+    """
     url = build.cloud.profile.origin_log_url
     if url is None:
         return None
-    lines = httpx.get(url, timeout=30).raise_for_status().text.splitlines()
     client = f"winvhd-guest/{vm.vm_id.lstrip('/')}".lower()
-    return sum(str(json.loads(line)["client"]).lower() == client for line in lines if line)
+    try:
+        lines = httpx.get(url, timeout=30).raise_for_status().text.splitlines()
+        return sum(str(json.loads(line)["client"]).lower() == client for line in lines if line)
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise BootTestError(
+            f"the origin's request log can not be read: {type(error).__name__}: {error}",
+            where=url,
+            hint="does the stand-in cloud still run? See: winvhd local status",
+        ) from error
 
 
 def judge(build: Build, definition: ImageDefinition, cases: list[E2ECase]) -> None:

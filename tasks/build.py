@@ -13,6 +13,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.context import FlowRunContext
 
+from images.errors import CancelledError
 from infra.azure.session import Cloud, open_cloud
 from infra.azure.tags import BuildTags
 from infra.checkout import make_folder, output_folder
@@ -40,6 +41,11 @@ class Build:
     """Sum over the links that are closed."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set once the build has failed or was stopped: its other threads must not wait for guests that are being deleted."""
+
+    def must_go_on(self) -> None:
+        """Raise CancelledError when the build is stopping: nothing new may be made in a group that is being deleted."""
+        if self.stopping.is_set():
+            raise CancelledError("the build is stopping", hint="the first error says why")
 
     @property
     def vhd_id(self) -> UUID:

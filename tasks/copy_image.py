@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import task
 from prefect.cache_policies import NO_CACHE
 
-from images.errors import ConfigurationError
+from images.errors import ConfigurationError, CopyError
 from infra.azure.blob_copy import CopiedVhd, VhdSource, copy_vhd, find_target
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.profile import StorageAccess
@@ -17,7 +17,10 @@ def parse_copy_target(build: Build, copy_to: str) -> tuple[StorageAccess, str]:
     account, separator, container = copy_to.partition("/")
     if not separator or not account or not container or "/" in container:
         raise ConfigurationError(f"{copy_to!r} is not ACCOUNT/CONTAINER", hint="for example: --copy-to winvhdcopy/images")
-    return find_target(build.cloud.profile.copy_targets, account), container
+    try:
+        return find_target(build.cloud.profile.copy_targets, account), container
+    except CopyError as error:
+        raise ConfigurationError(error.what, hint=error.hint) from None
 
 
 @task(name="copy-vhd", task_run_name="Copy the VHD to {copy_to}", cache_policy=NO_CACHE, persist_result=False)

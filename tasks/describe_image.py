@@ -37,10 +37,12 @@ def describe_image(where: str, profile_name: str) -> ImageListing:
 def _of_text(path: Path, title: str) -> ImageListing:
     try:
         if path.stat().st_size > _MAX_TEXT_BYTES:
-            raise ConfigurationError(f"{path} is too large for an inventory or release notes")
+            raise ConfigurationError(
+                f"{path} is too large for an inventory or release notes", hint="give a disk as .vhd or .img, a text as .json or .txt"
+            )
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} can not be read: {error}") from error
+        raise ConfigurationError(f"{path} can not be read: {error}", hint="it must be UTF-8 text that this user may read") from error
     if looks_like_notes(text):
         return listing_of_notes(parse_notes(text), title)
     try:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
 
 from images.definition import ImageDefinition
-from images.errors import ArtifactError, UnresolvedLockError
+from images.errors import ArtifactError, ConfigurationError, UnresolvedLockError
 from images.loading import definition_digest
 from images.lock import ImageLock, LockedFile, LockedUpdate, LockOrigin
 from infra.azure.marketplace import resolve_version
@@ -33,8 +34,9 @@ def resolve_lock(
 ) -> ImageLock:
     """A lock that fits the definition in a file and this cloud.
 
-    Raises UnresolvedLockError (no lock, for another definition, from the stand-in, hashes missing) and ArtifactError (the stand-in's
-    origin can not give a file, or gives another one than the definition promises).
+    Raises UnresolvedLockError (no lock, for another definition, from the stand-in, hashes missing), ArtifactError (the stand-in's
+    origin can not give a file, or gives another one than the definition promises) and ConfigurationError (the lock's file can not
+    be read or written).
     """
     if cloud.profile.name == "azure":
         return usable_public_lock(definition, lock_path(file, LockOrigin.PUBLIC))
@@ -54,11 +56,20 @@ def _still_served(lock: ImageLock, cloud: Cloud) -> bool:
 
 
 def write_lock(lock: ImageLock, path: Path) -> None:
-    """Write a lock as YAML, replacing the old one as a whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a lock as YAML, replacing the old one as a whole; raises ConfigurationError when it can not be written."""
     part = path.with_name(f".{path.name}.part")
-    part.write_text(yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=False, width=200), encoding="utf-8")
-    part.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(yaml.safe_dump(lock.model_dump(mode="json"), sort_keys=False, width=200), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise ConfigurationError(
+            f"the lock can not be written: {error.strerror or error}",
+            where=str(path),
+            hint="is its folder writable, and the disk not full?",
+        ) from error
 
 
 def _read(path: Path) -> ImageLock | None:
@@ -66,10 +77,14 @@ def _read(path: Path) -> ImageLock | None:
         return ImageLock.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (ValidationError, yaml.YAMLError, UnicodeDecodeError):
         return None
+    except OSError as error:
+        raise ConfigurationError(
+            f"the lock can not be read: {error.strerror or error}", where=str(path), hint="it must be a file that this user may read"
+        ) from error
 
 
 def usable_public_lock(definition: ImageDefinition, path: Path) -> ImageLock:
-    """The committed lock, checked against everything that a real build needs; raises UnresolvedLockError."""
+    """The committed lock, checked against everything that a real build needs; raises UnresolvedLockError and ConfigurationError."""
     hint = f"run `winvhd lock {definition.name} --profile azure` on a machine with Internet access, and commit {path.name}"
     if not path.exists():
         raise UnresolvedLockError(f"{definition.name} has no lock", where=str(path), hint=hint)

@@ -12,6 +12,7 @@ from prefect.context import FlowRunContext
 
 from images.definition import ImageDefinition
 from images.e2e import E2ECase
+from images.errors import BuildError
 from images.lock import ImageLock
 from images.notes.facts import ReleaseFacts, tagged
 from images.notes.markdown import render_markdown
@@ -23,6 +24,7 @@ from infra.azure.version_register import VersionRegister
 from infra.signing.keys import SigningKey
 from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
+from tasks.progress import run_logger
 from tasks.write_provenance import write_provenance
 
 _CONTENT_TYPES = {
@@ -63,15 +65,31 @@ def store_results(build: Build, built: BuiltImage, recipe: Recipe, blobs: BuildB
     write_timings(build)
     copy_to = built.copied.url if built.copied else ""
     write_provenance(build, built.facts, recipe.definition, recipe.lock, recipe.plan, built.captured, copy_to=copy_to, key=key)
-    for path in sorted(build.folder.iterdir()):
-        if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
-            blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
+    _upload(build, blobs)
     if not recipe.plan.private:
         # What is on a private image is not for the notes of a public one.
         inventory = built.facts.inventory.model_dump_json().encode()
         VersionRegister(build.cloud).release(build.image, built.facts.image_version, inventory)
     show_in_prefect(build, built)
     return summary
+
+
+def keep_documents(build: Build, blobs: BuildBlobs, error: BuildError) -> None:
+    """After a failure: write timings.json, upload what documents there are, and say so in the error; never raises."""
+    try:
+        write_timings(build)
+        _upload(build, blobs)
+    except (BuildError, OSError) as problem:
+        run_logger().warning("could not keep the documents of this attempt: %s", problem)
+        return
+    documents = f"what was written so far is in {build.folder} and in the blob folder {blobs.container}/{build.build_id}"
+    error.kept = f"{error.kept}; {documents}" if error.kept else documents
+
+
+def _upload(build: Build, blobs: BuildBlobs) -> None:
+    for path in sorted(build.folder.iterdir()):
+        if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
+            blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
 
 
 def write_timings(build: Build) -> None:

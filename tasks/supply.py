@@ -81,6 +81,12 @@ class ArtifactSupply:
         if errors:
             raise errors[0]
 
+    def abandon(self) -> None:
+        """No more files will come: whoever still waits for one gets an ArtifactError instead of waiting for ever."""
+        for ready in self._ready.values():
+            if not ready.done():
+                ready.set_exception(ArtifactError("the fetch ended before this file", hint="the run's log says why"))
+
     def stop(self) -> None:
         """Let fetches that have not begun fail at once."""
         self._stopped.set()

@@ -25,6 +25,7 @@ from tasks.write_provenance import ENVELOPE_NAME, PROVENANCE_NAME, file_digest
 
 INVENTORY_NAME: Final = "inventory.json"
 PLAN_NAME: Final = "plan.json"
+_WHOLE_FOLDER: Final = "give the build's whole, unchanged folder (out/<build_id>)"
 
 
 @dataclass(frozen=True)
@@ -78,11 +79,15 @@ class _Verification:
         path, sealed = self._folder / PROVENANCE_NAME, self._folder / ENVELOPE_NAME
         if self._key is None:
             if not path.is_file():
-                raise VerificationError(f"there is no {PROVENANCE_NAME} beside the image: nothing says what it should be")
+                raise VerificationError(
+                    f"there is no {PROVENANCE_NAME} beside the image: nothing says what it should be", hint=_WHOLE_FOLDER
+                )
             reason = "give --key to check it" if sealed.is_file() else "this build was not signed"
             return path.read_bytes(), [Check("skipped", "signature", reason)]
         if not sealed.is_file():
-            raise VerificationError(f"there is no {ENVELOPE_NAME}: this build was not signed")
+            raise VerificationError(
+                f"there is no {ENVELOPE_NAME}: this build was not signed", hint="leave out --key, or build with a signing key"
+            )
         content = unseal(sealed.read_bytes(), PAYLOAD_TYPE, self._key)
         checks = [Check("passed", "signature", f"of key {self._key.key_id[:16]}…")]
         if path.is_file() and path.read_bytes() != content:
@@ -159,7 +164,7 @@ def _inventory(path: Path) -> Inventory:
     try:
         return Inventory.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise VerificationError(f"{path.name} is no inventory that this version reads") from None
+        raise VerificationError(f"{path.name} is no inventory that this version reads", hint=_WHOLE_FOLDER) from None
 
 
 def _inventory_input(path: Path) -> InventoryInput:
@@ -169,4 +174,4 @@ def _inventory_input(path: Path) -> InventoryInput:
         (stage,) = [stage for stage in plan.stages if stage.stage == GET_INVENTORY.name]
         return InventoryInput.model_validate(stage.input)
     except ValueError:
-        raise VerificationError(f"{path.name} does not say what its inventory covers") from None
+        raise VerificationError(f"{path.name} does not say what its inventory covers", hint=_WHOLE_FOLDER) from None

@@ -58,7 +58,9 @@ def _reason(error: BaseException, *, interrupted: bool) -> BuildError | None:
     """The error to show; None for one that is a fault of the program, whose traceback is wanted."""
     # An interrupt may strike anywhere, and libraries then fail in their own ways: whatever they raise, the user stopped the command.
     if interrupted or isinstance(error, KeyboardInterrupt):
-        return CancelledError("stopped before the end; what the build had made in the cloud is deleted", hint="run the same command again")
+        return CancelledError(
+            "stopped before the end", hint="run the same command again; what a build may have left in the cloud goes at its expiry"
+        )
     return error if isinstance(error, BuildError) else None
 
 

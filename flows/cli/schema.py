@@ -24,11 +24,33 @@ def schema(
 
         text = render_schema()
         if write:
-            PUBLISHED.write_text(text, encoding="utf-8")
+            _write(text)
         elif check:
-            if PUBLISHED.read_text(encoding="utf-8") != text:
-                raise ConfigurationError(f"{PUBLISHED.relative_to(ROOT)} is out of date", hint="run: winvhd schema --write")
+            if _published() != text:
+                raise ConfigurationError(f"{PUBLISHED} is missing or out of date", hint="run: winvhd schema --write")
             for name in definition_names():
                 load_definition(find_definition(name))
         else:
             typer.echo(text, nl=False)
+
+
+def _published() -> str | None:
+    """The published schema, None when there is none; raises ConfigurationError when it can not be read."""
+    try:
+        return PUBLISHED.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ConfigurationError(f"{PUBLISHED} can not be read: {error.strerror or error}", hint="run: winvhd schema --write") from error
+
+
+def _write(text: str) -> None:
+    """Publish a schema; raises ConfigurationError when it can not be written."""
+    try:
+        PUBLISHED.parent.mkdir(parents=True, exist_ok=True)
+        PUBLISHED.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"{PUBLISHED} can not be written: {error.strerror or error}",
+            hint="is the checkout writable for this user, and the disk not full?",
+        ) from error

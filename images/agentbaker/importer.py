@@ -14,6 +14,8 @@ from images.agentbaker.source import read_source
 from images.definition import ImageDefinition
 from images.errors import DefinitionError, Problem
 
+_NOT_TAKEN = "no definition takes this value: correct it in AgentBaker's file"
+
 
 def import_definition(components: Path, settings: Path, sku: str) -> ImageDefinition:
     """The definition of a SKU such as 2022-containerd; raises DefinitionError with every fault of both files that concerns it."""
@@ -40,7 +42,7 @@ def import_definition(components: Path, settings: Path, sku: str) -> ImageDefini
     except ValidationError as error:
         raise DefinitionError(
             [
-                Problem(component_source.file, 0, error.title, f"{detail['msg']}: {detail['input']!r}")
+                Problem(component_source.file, 0, error.title, f"{detail['msg']}: {detail['input']!r}", _NOT_TAKEN)
                 for detail in error.errors(include_url=False)
             ]
         ) from error
@@ -52,7 +54,7 @@ def import_definition(components: Path, settings: Path, sku: str) -> ImageDefini
     except ValidationError as error:
         raise DefinitionError(
             [
-                Problem(component_source.file, 0, ".".join(str(part) for part in detail["loc"]), f"{detail['msg']}: {detail['input']!r}")
+                Problem(component_source.file, 0, ".".join(map(str, detail["loc"])), f"{detail['msg']}: {detail['input']!r}", _NOT_TAKEN)
                 for detail in error.errors(include_url=False)
             ]
         ) from error

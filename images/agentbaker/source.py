@@ -12,6 +12,7 @@ from images.errors import DefinitionError, Problem
 from images.loading.document import shown_path
 
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+_WHERE_FROM = "give the file as it lies in the AgentBaker repository: components.json, windows_settings.json"
 
 
 @dataclass
@@ -54,15 +55,15 @@ def read_source(path: Path) -> Source:
         source = Source(file, text)
         data = json.loads(text, object_pairs_hook=lambda pairs: _folded(source, pairs))
     except OSError as error:
-        raise DefinitionError([Problem(file, 0, "", f"can not be read: {error.strerror or error}")]) from error
+        raise DefinitionError([Problem(file, 0, "", f"can not be read: {error.strerror or error}", _WHERE_FROM)]) from error
     except UnicodeDecodeError as error:
-        raise DefinitionError([Problem(file, 0, "", "is not UTF-8 text")]) from error
+        raise DefinitionError([Problem(file, 0, "", "is not UTF-8 text", _WHERE_FROM)]) from error
     except RecursionError as error:
-        raise DefinitionError([Problem(file, 0, "", "is nested too deeply")]) from error
+        raise DefinitionError([Problem(file, 0, "", "is nested too deeply", _WHERE_FROM)]) from error
     except json.JSONDecodeError as error:
-        raise DefinitionError([Problem(file, error.lineno, "", f"not valid JSON: {error.msg}")]) from error
+        raise DefinitionError([Problem(file, error.lineno, "", f"not valid JSON: {error.msg}", _WHERE_FROM)]) from error
     if not isinstance(data, dict):
-        raise DefinitionError([Problem(file, 1, "", "must be a JSON object")])
+        raise DefinitionError([Problem(file, 1, "", "must be a JSON object", _WHERE_FROM)])
     source.data = data
     return source
 

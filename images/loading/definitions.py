@@ -35,6 +35,8 @@ def find_definition(name_or_path: str | Path, folder: Path = DEFINITIONS) -> Pat
         if path.is_file():
             return path
         known = ", ".join(definition_names(folder))
+        if path.is_dir():
+            raise DefinitionError([Problem(shown_path(path), 0, "", "is a folder", f"give a definition's file, or a name: {known}")])
         raise DefinitionError([Problem(shown_path(path), 0, "", "there is no such file", f"or use a name: {known}")])
     names = definition_names(folder)
     if text in names:
@@ -82,7 +84,7 @@ def read_uploads(definition: ImageDefinition, repository: Path = REPOSITORY) -> 
         except UnicodeDecodeError:
             problems.append(Problem(file.source, 0, "", "is not UTF-8 text", "cache binary files as packages"))
         except OSError as error:
-            problems.append(Problem(file.source, 0, "", f"can not be read: {error.strerror or error}"))
+            problems.append(Problem(file.source, 0, "", f"can not be read: {error.strerror or error}", "check the path below `files`"))
     if problems:
         raise DefinitionError(problems)
     return texts

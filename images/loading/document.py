@@ -24,6 +24,7 @@ _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?[0-9]+\.[0-9]*([eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+")
 _PLAIN_TAGS = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "timestamp", "value"))
 _QUOTES_HINT = "backslashes are escapes inside double quotes: write Windows paths without quotes or in single quotes"
+_SYNTAX_HINT = "check indentation, brackets and quotes in this line and the one before it"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ def read_document(path: Path) -> Document:
         with path.open("rb") as stream:
             raw = stream.read(MAX_BYTES + 1)
     except OSError as error:
-        raise DefinitionError([Problem(file, 0, "", f"can not be read: {error.strerror or error}")]) from error
+        raise DefinitionError(
+            [Problem(file, 0, "", f"can not be read: {error.strerror or error}", "the file must be readable for this user")]
+        ) from error
     if len(raw) > MAX_BYTES:
         raise DefinitionError([Problem(file, 0, "", f"is larger than {MAX_BYTES // 1024} KiB", "a definition has some hundred lines")])
     try:
@@ -86,7 +89,9 @@ def read_document(path: Path) -> Document:
         line = raw.count(b"\n", 0, error.start) + 1
         raise DefinitionError([Problem(file, line, "", "is not UTF-8 text", "save the file with the encoding UTF-8")]) from error
     except RecursionError as error:
-        raise DefinitionError([Problem(file, 0, "", "is nested too deeply")]) from error
+        raise DefinitionError(
+            [Problem(file, 0, "", "is nested too deeply", "see `winvhd schema` for the shape of a definition")]
+        ) from error
     except yaml.YAMLError as error:
         raise DefinitionError([_syntax_problem(file, error)]) from error
     if not isinstance(root, yaml.MappingNode):
@@ -98,9 +103,9 @@ def _syntax_problem(file: str, error: yaml.YAMLError) -> Problem:
     if isinstance(error, yaml.reader.ReaderError):
         return Problem(file, 0, "", f"not valid YAML: {error.reason}", "remove the control character")
     if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
-        return Problem(file, 0, "", f"not valid YAML: {error}")
+        return Problem(file, 0, "", f"not valid YAML: {error}", _SYNTAX_HINT)
     what = error.problem or "the structure is broken"
-    hint = ""
+    hint = _SYNTAX_HINT
     if "\\t" in what:
         hint = "indent with spaces, not with tabs"
     elif "unknown escape character" in what:
@@ -139,7 +144,9 @@ class _Reader:
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, at)
         if id(node) in self.open:
-            raise DefinitionError([Problem(self.file, node.start_mark.line + 1, spell(at), "an alias points at what it is part of")])
+            raise DefinitionError(
+                [Problem(self.file, node.start_mark.line + 1, spell(at), "an alias points at what it is part of", "write the value out")]
+            )
         self.open.add(id(node))
         try:
             if isinstance(node, yaml.MappingNode):

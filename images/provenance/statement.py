@@ -102,4 +102,6 @@ def read_statement(content: bytes) -> Statement:
     except ValidationError as error:
         fault = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in fault["loc"])
-        raise VerificationError(f"the provenance is no SLSA v1 statement: {place}: {fault['msg']}") from None
+        raise VerificationError(
+            f"the provenance is no SLSA v1 statement: {place}: {fault['msg']}", hint="give the provenance.json of a build, unchanged"
+        ) from None

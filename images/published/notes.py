@@ -14,6 +14,7 @@ class PublishedNotesError(BuildError):
 
     exit_code: ClassVar[int] = 6
     title: ClassVar[str] = "the release notes can not be read"
+    default_hint: ClassVar[str] = "give the release notes as they were published, whole and unchanged"
 
 
 class NotedImage(Frozen):

@@ -47,7 +47,13 @@ def artifacts_steps(definition: ImageDefinition, lock: ImageLock, uploads: Mappi
         yield Step.of(INSTALL_TOOLS, InstallToolInput(tools=tools))
     for file in definition.files:
         if file.source not in uploads:
-            raise DefinitionError([Problem(definition.name, 0, "files", f"the text of {file.source} was not read")])
+            raise DefinitionError(
+                [
+                    Problem(
+                        definition.name, 0, "files", f"the text of {file.source} was not read", "a fault of the program: please report it"
+                    )
+                ]
+            )
         yield Step.of(SET_TEXT_FILE, TextFileInput(path=file.destination, text=uploads[file.source]))
 
 
@@ -73,7 +79,10 @@ def _oci_files(definition: ImageDefinition, lock: ImageLock) -> Iterator[SourceF
         for file in locked.files:
             # The title comes from the registry: it must not lead out of its folder.
             if not _PLAIN_NAME.fullmatch(file.title):
-                raise UnresolvedLockError(f"{artifact.reference} holds a file with an unusable name: {file.title!r}")
+                raise UnresolvedLockError(
+                    f"{artifact.reference} holds a file with an unusable name: {file.title!r}",
+                    hint="cache another artifact: a name must be a plain file name",
+                )
             path = artifact.destination.rstrip("\\") + "\\" + file.title
             yield SourceFile(url=f"{CACHE_SCHEME}{file.sha256}", path=path, sha256=file.sha256, size_bytes=file.size_bytes)
 
@@ -82,7 +91,9 @@ def _refuse_twice(definition: ImageDefinition, files: Iterable[SourceFile]) -> N
     seen: set[str] = set()
     for file in files:
         if file.path.casefold() in seen:
-            raise DefinitionError([Problem(definition.name, 0, "oci_artifacts", f"{file.path} is written twice")])
+            raise DefinitionError(
+                [Problem(definition.name, 0, "oci_artifacts", f"{file.path} is written twice", "give one of them another destination")]
+            )
         seen.add(file.path.casefold())
 
 

@@ -53,7 +53,7 @@ def copy_vhd(
 ) -> CopiedVhd:
     """Copy the VHD on the server side with a read-only SAS, follow it to its end and verify length, footer and content.
 
-    A copy that an earlier run left unfinished is continued. CopyError when it fails, after what was copied has been removed.
+    A transfer that breaks off is continued with the ranges that are missing. CopyError when it fails; what was copied is removed then.
     """
     where = f"{target.account}/{container}/{name}"
     try:
@@ -61,7 +61,8 @@ def copy_vhd(
         with cloud.blobs(target).get_blob_client(container, name) as blob:
             try:
                 return _copy_and_verify(cloud, source, target, container, name, on_progress=on_progress, on_event=on_event)
-            except Exception:
+            except BaseException:
+                # Also when the user stops the build: its id, and so the copy's name, never comes again.
                 with suppress(BuildError):
                     remove_copy(blob)
                 raise

@@ -137,14 +137,6 @@ class BuildBlobs:
         """A client of one result; the caller closes it."""
         return self._cloud.blobs().get_blob_client(self.container, self.blob_name(name))
 
-    def put_bytes(self, name: str, content: bytes, content_type: str = "application/octet-stream") -> str:
-        """Store a result, replacing an earlier one, and give its URL. Raises CloudError."""
-        from azure.storage.blob import ContentSettings
-
-        with refusals(f"upload {name}"), self.client(name) as blob:
-            blob.upload_blob(content, overwrite=True, content_settings=ContentSettings(content_type=content_type))
-        return self.url(name)
-
     def put_file(
         self,
         name: str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -82,22 +81,19 @@ def capture(
 ) -> CapturedVhd:
     """The OS disk of a VM that sysprep has shut down, as a verified fixed VHD in the builds container.
 
-    An attempt that broke off is continued: every step may be repeated. Raises CloudError, CaptureError when the VHD is not sound.
+    May be repeated for the same VM: the part of its disk that was copied is not copied again. Raises CloudError, and CaptureError when the
+    VHD is not sound.
     """
     on_event(f"deallocating {vm.name}")
     deallocate(cloud, vm)
     _generalize_once(cloud, vm)
     ensure_container(cloud, blobs.container)
-    # A generalized VM never starts again, so the disk's id stands for its content.
-    identity = f"disk-{hashlib.sha256(vm.os_disk_id.lower().encode()).hexdigest()}-{blobs.build_id}"
+    # A generalized VM never starts again, so its disk stands for its content. The next attempt's disk has the same name.
+    identity = f"disk-{_unique_id(cloud, vm)}"
     with blobs.client(name) as target:
         with disk_read_access(cloud, vm.resource_group, vm.os_disk_name) as source:
             on_event(f"copying disk {vm.os_disk_name} to {blobs.container}/{blobs.blob_name(name)}")
-            try:
-                outcome = copy_on_server(cloud, source, target, identity=identity, on_progress=on_progress, on_event=on_event)
-            except CloudError as error:
-                error.kept = "the generalized VM and the part that was copied: run again to continue"
-                raise
+            outcome = copy_on_server(cloud, source, target, identity=identity, on_progress=on_progress, on_event=on_event)
         try:
             on_event("reading the VHD back")
             content = _verify(target, outcome.size_bytes)
@@ -115,6 +111,15 @@ def capture(
         data_bytes=content.data_bytes,
         method=outcome.method,
     )
+
+
+def _unique_id(cloud: Cloud, vm: BuildVm) -> str:
+    """The id that Azure gives a disk for its life; its resource id is only a name."""
+    with refusals(f"look up disk {vm.os_disk_name}"):
+        disk = cloud.compute.disks.get(vm.resource_group, vm.os_disk_name)
+    if disk.properties is None or not disk.properties.unique_id:
+        raise CloudError(f"Azure describes disk {vm.os_disk_name} without its unique id", code="NoUniqueId", hint="capture again")
+    return str(disk.properties.unique_id)
 
 
 def _granted_url(granted: AccessUri, disk_name: str) -> SecretStr:

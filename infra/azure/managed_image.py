@@ -34,7 +34,7 @@ def make_image(cloud: Cloud, group: str, name: str, vhd_url: str, *, generation:
         deadline_s=IMAGE_DEADLINE_S,
     )
     if not made.id:
-        raise CloudError(f"Azure made image {name} without an id", code="NoImageId")
+        raise CloudError(f"Azure made image {name} without an id", code="NoImageId", hint="run the build again")
     return made.id
 
 

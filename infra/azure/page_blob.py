@@ -148,7 +148,7 @@ def check_fixed_vhd(blob: BlobClient) -> int:
     with refusals("read the footer of a VHD"):
         size = int(blob.get_blob_properties().size)
         if size < FOOTER_SIZE:
-            raise CaptureError(f"the blob holds {size} bytes: no VHD is that small")
+            raise CaptureError(f"the blob holds {size} bytes: no VHD is that small", hint="the upload or capture broke off: make it again")
         footer = parse_footer(blob.download_blob(offset=size - FOOTER_SIZE, length=FOOTER_SIZE).readall())
     if footer.disk_type is not DiskType.FIXED:
         raise CaptureError(f"the VHD is {footer.disk_type.name.lower()}, Azure takes fixed ones", hint="convert it with qemu-img")

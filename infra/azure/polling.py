@@ -65,7 +65,11 @@ class Waiter:
     def pause(self, seconds: float | None = None) -> None:
         """Wait (default: one poll interval); CloudError when the session is closed meanwhile."""
         if self._closing.wait(self.interval_s if seconds is None else seconds):
-            raise CloudError("the session with the cloud was closed while something waited in it", code="SessionClosed")
+            raise CloudError(
+                "the session with the cloud was closed while something waited in it",
+                code="SessionClosed",
+                hint="the build was stopped: run it again",
+            )
 
     def finish(self, what: str, begin: Callable[[BoundedPolling], LROPoller[T]], *, deadline_s: float) -> T:
         """What the operation results in; `begin` starts it with the polling it is given. Raises CloudError, or AllocationError."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from images.frozen import Frozen
 
@@ -39,6 +39,12 @@ class CloudProfile(Frozen):
     poll_interval_s: float = Field(default=5.0, gt=0, description="Wait between polls when the server does not say Retry-After.")
     restart_limit_s: float = Field(default=1800.0, gt=0, description="How long a restarted guest may take, its updates at boot included.")
     silence_limit_s: float = Field(default=300.0, ge=0, description="How long a guest that does not answer is asked again.")
+
+    @model_validator(mode="after")
+    def _guests_are_not_open_to_everybody(self) -> Self:
+        if self.name == "azure" and not self.source_address:
+            raise ValueError("source_address is missing: without it the guests' WinRM port would be open to the whole Internet")
+        return self
 
     def route(self, url: str) -> str:
         """The address to fetch a public URL from."""

@@ -190,11 +190,13 @@ class GuestConnection:
 
     def _call(self, request: Callable[[], T]) -> T:
         if self.stopping.is_set():
-            raise LinkStoppedError("the build was stopped", where=self.where)
+            raise LinkStoppedError("the build was stopped", where=self.where, hint="run the build again")
         try:
             return request()
         except WinRMOperationTimeoutError as error:
-            raise LinkLostError("the guest did not finish a request in time", where=self.where) from error
+            raise LinkLostError(
+                "the guest did not finish a request in time", where=self.where, hint="look at the VM's boot diagnostics"
+            ) from error
         except EXPECTED_FAILURES as error:
             if not isinstance(error, WSManFaultError):
                 # A connection that may have half an answer on it must not carry the next request.

@@ -34,6 +34,8 @@ PASSWORD_CHARACTERS = 48
 _ALPHABET = string.ascii_letters + string.digits
 _KINDS = (string.ascii_uppercase, string.ascii_lowercase, string.digits)
 
+_CONTACT_AGAIN = "make first contact again: run the build again"
+
 
 class RunCommandOutput(Protocol):
     """What Run Command left: at most the last 4,096 bytes of each stream."""
@@ -111,13 +113,15 @@ def pinned_certificate(result: RemotingResult, address: str) -> str:
     try:
         certificate = x509.load_der_x509_certificate(base64.b64decode(result.certificate, validate=True))
     except (binascii.Error, ValueError) as error:
-        raise GuestLinkError("the guest's certificate can not be read", where=address) from error
+        raise GuestLinkError("the guest's certificate can not be read", where=address, hint=_CONTACT_AGAIN) from error
     # SHA-1 is a name here, not a proof: Windows' certificate store names certificates by it.
     thumbprint = certificate.fingerprint(hashes.SHA1()).hex()  # noqa: S303
     if thumbprint != result.thumbprint.lower():
-        raise GuestLinkError(f"the guest's certificate is {thumbprint}, not {result.thumbprint.lower()}", where=address)
+        raise GuestLinkError(
+            f"the guest's certificate is {thumbprint}, not {result.thumbprint.lower()}", where=address, hint=_CONTACT_AGAIN
+        )
     if address not in _names(certificate):
-        raise GuestLinkError("the guest's certificate is not for the address that is dialled", where=address)
+        raise GuestLinkError("the guest's certificate is not for the address that is dialled", where=address, hint=_CONTACT_AGAIN)
     return certificate.public_bytes(serialization.Encoding.PEM).decode("ascii")
 
 
@@ -131,7 +135,9 @@ def _names(certificate: x509.Certificate) -> set[str]:
 
 def _result(outcome: RunCommandOutput, nonce: str, redact: Redactor) -> RemotingResult:
     if outcome.state == "TimedOut":
-        raise GuestLinkError("Run Command ran out of time", where=FIRST_CONTACT)
+        raise GuestLinkError(
+            "Run Command ran out of time", where=FIRST_CONTACT, hint="look at the VM's boot diagnostics: does the VM agent run?"
+        )
     output = StageOutput(ENABLE_REMOTING, redact=redact)
     # Only the end of the output is kept, so its first line may be cut, and the agent adds lines of its own: the last one counts.
     output.feed(_last_line(outcome.output).encode())
@@ -139,7 +145,7 @@ def _result(outcome: RunCommandOutput, nonce: str, redact: Redactor) -> Remoting
     if not isinstance(result, RemotingResult):
         raise TypeError(f"{ENABLE_REMOTING.name} answered with {type(result).__name__}")
     if result.nonce != nonce:
-        raise GuestLinkError("Run Command answered with the status of an older command", where=FIRST_CONTACT)
+        raise GuestLinkError("Run Command answered with the status of an older command", where=FIRST_CONTACT, hint=_CONTACT_AGAIN)
     return result
 
 

@@ -28,6 +28,8 @@ from infra.redaction import Redactor
 PAUSE_SHARE = 0.02
 """A look at the output starts a process on the guest; the pause between looks grows to this share of the time that passed."""
 
+_READ_HINT = "did something change the files below C:\\winvhd\\runs while the stage ran? Run the build again"
+
 
 class ElevatedRun:
     """One stage as a task. Its name is the run id's, so whoever knows the run id can go on following it."""
@@ -118,10 +120,10 @@ class ElevatedRun:
         try:
             data = base64.b64decode(read.data, validate=True)
         except binascii.Error as error:
-            raise StageError("the output does not arrive as base64", stage=READ_OUTPUT.name, code="bad-result") from error
+            raise StageError("the output does not arrive as base64", stage=READ_OUTPUT.name, code="bad-result", hint=_READ_HINT) from error
         if read.next_offset != self._offset + len(data):
             what = f"asked from byte {self._offset}, got {len(data)} bytes, told to go on at {read.next_offset}"
-            raise StageError(what, stage=READ_OUTPUT.name, code="bad-result")
+            raise StageError(what, stage=READ_OUTPUT.name, code="bad-result", hint=_READ_HINT)
         self._offset = read.next_offset
         return read, data
 

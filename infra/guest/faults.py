@@ -84,6 +84,7 @@ EXPECTED_FAILURES = (
 """What the libraries below raise when the line or the guest fails."""
 
 _UNREACHABLE = "is the VM running, and does a network rule or proxy stand between?"
+_EVENT_LOG = "the guest's event log Microsoft-Windows-WinRM/Operational may say why"
 
 
 def _lost(error: BaseException) -> tuple[str, str]:
@@ -105,7 +106,7 @@ def _fault(fault: WSManFaultError, endpoint: str) -> GuestLinkError:
     code = fault.wsman_fault_code or fault.wmierror_code or 0
     quota = QUOTAS.get(code) or QUOTAS.get(fault.wmierror_code or 0)
     if quota:
-        return ShellLostError(f"the guest's quota of {quota} is used up", where=endpoint)
+        return ShellLostError(f"the guest's quota of {quota} is used up", where=endpoint, hint="does something else use the guest's WinRM?")
     if code == SHELL_NOT_FOUND:
         return ShellLostError("the guest does not know the shell any more", where=endpoint, hint="it or its WinRM service restarted")
     if fault.code == HTTP_TOO_LARGE:
@@ -115,7 +116,7 @@ def _fault(fault: WSManFaultError, endpoint: str) -> GuestLinkError:
     if code == ACCESS_DENIED:
         return LinkRefusedError("the guest denies access", where=endpoint, hint="the build account must be in Administrators")
     reason = " ".join(fault.reason.split())[:300]
-    return ShellLostError(f"WS-Management fault {code} ({fault.fault_subcode or 'no subcode'}): {reason}", where=endpoint)
+    return ShellLostError(f"WS-Management fault {code} ({fault.fault_subcode or 'no subcode'}): {reason}", where=endpoint, hint=_EVENT_LOG)
 
 
 def _certificate_error(error: requests.exceptions.SSLError, endpoint: str) -> GuestLinkError:
@@ -127,7 +128,7 @@ def _certificate_error(error: requests.exceptions.SSLError, endpoint: str) -> Gu
             hint="another machine has taken the address, or something reads along; make first contact again",
         )
     # Handshakes that break off are SSLErrors too (UNEXPECTED_EOF_WHILE_READING), and a guest that goes down makes them.
-    return LinkLostError(f"the TLS handshake broke off: {text}", where=endpoint)
+    return LinkLostError(f"the TLS handshake broke off: {text}", where=endpoint, hint=_UNREACHABLE)
 
 
 def _reason(error: BaseException) -> str:

@@ -92,11 +92,6 @@ class Script:
         names = {call.name.lower() for call in self.calls if call.name}
         return frozenset(names | {call.file_path.lower() for call in self.calls if call.file_path})
 
-    @property
-    def hashtable_keys(self) -> frozenset[str]:
-        """Every literal key of every hashtable literal."""
-        return frozenset(key for table in self.hashtables for key in table)
-
 
 def _walk(node: tree_sitter.Node) -> Iterator[tree_sitter.Node]:
     yield node

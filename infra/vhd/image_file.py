@@ -72,7 +72,9 @@ def open_image(source: ByteSource, *, require_footer: bool = False) -> DiskImage
     """The disk in an image; VhdError when it is truncated, damaged, differencing, or (with require_footer) raw."""
     image_size = size_of(source)
     if image_size < 2 * SECTOR:
-        raise VhdError(f"{image_size} bytes are no disk image")
+        raise VhdError(
+            f"{image_size} bytes are no disk image", hint="give a fixed or dynamic VHD, or a raw disk; is its download complete?"
+        )
     last = read_exactly(source, image_size - FOOTER_SIZE, FOOTER_SIZE, "footer")
     if last.startswith(COOKIE):
         footer = parse_footer(last)

@@ -31,12 +31,12 @@ class Inspection:
 def open_file(path: Path) -> Iterator[RangeReader]:
     """An image file to read; VhdNotFoundError without a file, ConfigurationError when it may not be read."""
     if not path.is_file():
-        raise VhdNotFoundError(f"there is no file {path}")
+        raise VhdNotFoundError(f"there is no file {path}", hint="check the path; a build puts its results below out/")
     with ExitStack() as stack:
         try:
             file = stack.enter_context(path.open("rb", buffering=0))
         except OSError as error:
-            raise ConfigurationError(f"{path} can not be read: {error.strerror}") from error
+            raise ConfigurationError(f"{path} can not be read: {error.strerror}", hint="make the file readable for this user") from error
         descriptor = file.fileno()
         size = os.fstat(descriptor).st_size
         # A disk of this machine answers at once: threads would only cost.

@@ -71,11 +71,6 @@ class RangeReader(SizedStream):
         """Requests and bytes so far."""
         return RangeTraffic(self._requests, self._bytes_read)
 
-    @property
-    def blocks_held(self) -> int:
-        """How many blocks are in memory."""
-        return len(self._blocks)
-
     def read(self, size: int = -1) -> bytes:
         """At most what is read ahead at once, as a raw stream may give less than it was asked for."""
         wanted = self._wanted(size, self._max_ahead * self._block_bytes // 2)

@@ -42,7 +42,6 @@ UPDATE_LOG = r"Windows\SoftwareDistribution\ReportingEvents.log"
 UPDATE_LOG_SUCCESS = "Installation Successful: Windows successfully installed the following update: "
 VHD_ID_FILE = "vhd-id.txt"
 CONTAINERD_FOLDER = r"Program Files\containerd"
-CONTAINERD_CONFIG = rf"{CONTAINERD_FOLDER}\config.toml"
 CONTAINERD_PROGRAM = rf"{CONTAINERD_FOLDER}\containerd.exe"
 CONTAINERD_ROOT = r"ProgramData\containerd\root"
 CONTENT_FOLDER = rf"{CONTAINERD_ROOT}\io.containerd.content.v1.content"
@@ -50,13 +49,8 @@ METADATA_FILE = rf"{CONTAINERD_ROOT}\io.containerd.metadata.v1.bolt\meta.db"
 CONTAINERD_NAMESPACE = "k8s.io"
 
 
-def excluded_range_name(first_port: int, count: int) -> str:
-    """The value's name for a range of excluded ports, for example ff320100 for port 65330 alone."""
-    return f"{first_port:04x}{count.to_bytes(2, 'little').hex()}"
-
-
 def excluded_ports_of_name(name: str) -> range | None:
-    """The ports behind such a value name, or None when it is not one."""
+    """The ports behind the name of a value below EXCLUDED_UDP_PORTS (ff320100: port 65330 alone), or None when it is no such name."""
     try:
         raw = bytes.fromhex(name)
     except ValueError:

@@ -15,17 +15,20 @@ import yaml
 from prefect import flow
 from prefect.blocks.system import Secret
 
-from flows.build_image import build_image
+from flows.build_image import build_image, build_once
 from flows.choices import ImageChoice
-from images.errors import BootTestError, CopyError, StageError, UnresolvedLockError
+from images.errors import BootTestError, ConfigurationError, StageError, UnresolvedLockError
 from images.inventory import Inventory
 from images.loading import load_definition
 from infra.azure.blob_storage import BuildBlobs
+from infra.azure.page_blob import hash_page_blob
 from infra.azure.profile import CloudProfile
 from infra.azure.session import Cloud
 from infra.local.disks.store import FolderDiskStore
 from tasks.boot_test import boot_test, judge
 from tasks.build import open_build
+from tasks.provision_vm import resources_of
+from tasks.store_results import BuiltImage
 from tests.flows.driving import capture_again, plan_of
 from tests.standin_fixtures import SMALL
 
@@ -93,8 +96,6 @@ def test_timings_name_every_stage_with_its_layer(built: dict[str, Any]) -> None:
 
 
 def test_copy_has_the_captured_content(built: dict[str, Any], cloud: Cloud) -> None:
-    from infra.azure.page_blob import hash_page_blob
-
     assert built["copied_to"].endswith(f"/images/{built['build_id']}.vhd")
     (target,) = cloud.profile.copy_targets
     with cloud.blobs(target).get_blob_client("images", f"{built['build_id']}.vhd") as blob:
@@ -159,7 +160,7 @@ def test_azure_profile_builds_with_nothing_but_endpoints_and_credential_overridd
     from tasks.resolve_lock import lock_path, make_lock, write_lock
 
     path = tmp_path / "azure.yaml"
-    content = json.loads(profile.model_dump_json()) | {"name": "azure"}
+    content = json.loads(profile.model_dump_json()) | {"name": "azure", "source_address": "127.0.0.1"}
     for stored, access in ((content["storage"], profile.storage), *zip(content["copy_targets"], profile.copy_targets, strict=True)):
         assert access.key is not None
         stored["key"] = access.key.get_secret_value()
@@ -182,7 +183,7 @@ def test_azure_profile_builds_with_nothing_but_endpoints_and_credential_overridd
 def test_copy_to_an_unknown_account_is_refused_before_anything_is_built(
     define: Callable[..., str], profile: CloudProfile, resource_groups: Callable[[], list[str]]
 ) -> None:
-    with pytest.raises(CopyError, match="nowhere"):
+    with pytest.raises(ConfigurationError, match="nowhere"):
         build_image(ImageChoice(define()), "local", "nowhere/images")
     assert resource_groups() == []
 
@@ -250,3 +251,29 @@ def test_error_of_a_private_package_does_not_tell_its_url(define: Callable[..., 
         build_image(ImageChoice(define(name="wrong-private", private_packages=[wrong], e2e_suites=[])), "local", "")
     told = f"{raised.value!r} {raised.value} {raised.value.stderr_tail} {raised.value.hint}"
     assert not [word for word in ("hidden.example.com", "unheard-of", "not-for-anybody") if word in told]
+
+
+def test_attempt_after_a_failed_boot_test_captures_its_own_disk(
+    define: Callable[..., str], profile: CloudProfile, faults: Callable[..., None]
+) -> None:
+    faults({"point": "guest.stage", "key": "Test-NodeBootstrap.ps1*", "fault": {"code": "file-missing"}})
+    path = Path(define(name="twice"))
+    definition = load_definition(path)
+
+    @flow(name="build-twice")
+    def build_twice() -> BuiltImage:
+        with open_build(definition.name, "local") as build:
+            lock, plan = plan_of(definition, path, build)
+            blobs = BuildBlobs(build.cloud, build.build_id)
+            with pytest.raises(StageError, match="file-missing"), resources_of(build):
+                build_once(build, definition, lock, plan, blobs)
+            (build.folder / "image.vhd").unlink()
+            build.stopping.clear()
+            with resources_of(build):
+                built = build_once(build, definition, lock, plan, blobs)
+            with blobs.client("image.vhd") as blob:
+                assert hash_page_blob(blob).sha256 == built.captured.sha256
+            return built
+
+    # A disk that was there already would be the first attempt's.
+    assert build_twice().captured.method != "there"

@@ -43,7 +43,7 @@ def run_tool(name: str, *arguments: str | Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise CaptureError(f"{name} did not end within {_TIMEOUT_S} s") from error
+        raise CaptureError(f"{name} did not end within {_TIMEOUT_S} s", hint="is this machine overloaded, or its disk full?") from error
     if outcome.returncode:
         tail = (outcome.stderr or outcome.stdout).decode(errors="replace").strip()[-600:]
         raise CaptureError(f"{name} failed with exit code {outcome.returncode}: {tail}", hint="is there enough free space?")

@@ -79,13 +79,13 @@ class FolderDiskStore:
     def _existing(self, disk_id: str) -> Path:
         folder = self.folder(disk_id)
         if not folder.is_dir():
-            raise DiskNotFoundError(f"there is no disk {disk_id}")
+            raise DiskNotFoundError(f"there is no disk {disk_id}", hint="it was deleted, or is of another stand-in: run the build again")
         return folder
 
     def _build(self, disk_id: str, fill: Callable[[Path], object]) -> None:
         target = self.folder(disk_id)
         if target.exists():
-            raise DiskExistsError(f"there is a disk {disk_id} already")
+            raise DiskExistsError(f"there is a disk {disk_id} already", hint="delete it first, or give the new one another name")
         work = Path(tempfile.mkdtemp(prefix=".making.", dir=self.root))
         try:
             folder = work / "disk"

@@ -25,10 +25,11 @@ EMPTY_HIVES = ("SECURITY", "DEFAULT")
 """Hives that every Windows has and the stand-in's machines do not use."""
 MIN_DISK_MIB = 128
 MAX_DISK_MIB = 511
-"""Azurite copies a blob between accounts through one JavaScript string, which ends at 512 MiB."""
+"""Keeps tests and uploads of whole disks small; Azurite itself (3.37) stores and copies larger blobs."""
 _CLUSTER = 4096
 _RECORD = 1024
 """Size of an MFT record; content below about 700 bytes lies in it."""
+_NAME_HINT = "something wrote into the stand-in's folder by hand: delete the disk, and build again"
 # https://learn.microsoft.com/en-us/windows/win32/fileio/naming-a-file
 _IMPOSSIBLE = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 
@@ -37,7 +38,7 @@ def write_vhd(disk: MachineDisk, target: Path, *, created: datetime | None = Non
     """Write the VHD beside `target` and rename it into place: a kill leaves no half file under that name.
 
     created and unique_id make the footer, partition table and hives repeatable (the NTFS volume gets a new serial number each time).
-    Raises CaptureError when the content does not fit below 512 MiB, MissingToolError when mkntfs or wimlib is missing.
+    Raises CaptureError when the content does not fit into MAX_DISK_MIB, MissingToolError when mkntfs or wimlib is missing.
     """
     created = created or datetime.now(UTC)
     unique_id = unique_id or uuid.uuid4()
@@ -91,7 +92,7 @@ def _windows_bytes(disk: MachineDisk, hives: Path) -> int:
     size_mib = max(needed_mib, MIN_DISK_MIB - overhead_mib)
     if size_mib + overhead_mib > MAX_DISK_MIB:
         raise CaptureError(
-            f"the machine's disk needs {needed_mib} MiB, more than the {MAX_DISK_MIB} MiB that the local storage emulator can copy",
+            f"the machine's disk needs {needed_mib} MiB, more than the {MAX_DISK_MIB} MiB that the stand-in allows",
             hint="the stand-in scales content down; what was added to this image on top is too large for it",
         )
     return size_mib * MIB
@@ -101,9 +102,9 @@ def _check_names(folder: str, names: list[str]) -> None:
     """CaptureError for names that Windows could not have made: they would be lost or hidden on the volume without a word."""
     for name in names:
         if _IMPOSSIBLE.search(name) or name.endswith((".", " ")):
-            raise CaptureError(f"{name!r} can not be the name of a file on Windows", where=folder)
+            raise CaptureError(f"{name!r} can not be the name of a file on Windows", where=folder, hint=_NAME_HINT)
     if len({name.lower() for name in names}) != len(names):
-        raise CaptureError("two files of one folder differ in case only, which they can not on Windows", where=folder)
+        raise CaptureError("two files of one folder differ in case only, which they can not on Windows", where=folder, hint=_NAME_HINT)
 
 
 def _copy_data(source: Path, target: int, offset: int) -> None:
@@ -113,7 +114,7 @@ def _copy_data(source: Path, target: int, offset: int) -> None:
             while position < end:
                 copied = os.copy_file_range(file.fileno(), target, end - position, position, offset + position)
                 if not copied:
-                    raise CaptureError(f"{source.name} ended at {position} of {end} bytes while it was copied")
+                    raise CaptureError(f"{source.name} ended at {position} of {end} bytes while it was copied", hint="is the disk full?")
                 position += copied
 
 

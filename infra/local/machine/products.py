@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from images.errors import BuildError
-from infra.local.origin.windows_releases import KNOWN_UPDATES, NEWEST_UBR
+from infra.local.origin.windows_releases import KNOWN_UPDATES
 
 
 class UnknownProductError(BuildError):
@@ -125,8 +125,3 @@ def cumulative_update_kb(build: int, ubr: int) -> str:
         if facts.builds == (build,) and facts.promised_ubr == ubr:
             return facts.kb
     return f"KB9{build % 100:02d}{ubr % 10000:04d}"
-
-
-def newest_version(build: int) -> str:
-    """build.UBR of the newest marketplace image."""
-    return f"{build}.{NEWEST_UBR[build]}"

@@ -92,12 +92,6 @@ def service_start(disk: MachineDisk, name: str) -> int | None:
     return start if isinstance(start, int) else None
 
 
-def is_delayed(disk: MachineDisk, name: str) -> bool:
-    """True when a service starts some time after the boot."""
-    key = disk.key(rf"{_SERVICES}\{name}")
-    return bool(key and key.get("DelayedAutostart", 0))
-
-
 def remove_service(disk: MachineDisk, name: str) -> bool:
     """True when the service was there."""
     return disk.make_key(_SERVICES).remove_key(name)

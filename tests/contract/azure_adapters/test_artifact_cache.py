@@ -144,9 +144,11 @@ def test_results_of_a_build_lie_under_its_id(cloud: Cloud, container: str, tmp_p
     file.write_text("{}")
     seen: list[int] = []
     url = blobs.put_file("image-bom.json", file, "application/json", lambda done, _total: seen.append(done))
-    blobs.put_bytes("plan.json", b"[]", "application/json")
-    blobs.put_bytes("plan.json", b"[1]", "application/json")
-    BuildBlobs(cloud, "b10", container=container).put_bytes("other.json", b"1")
+    plan = tmp_path / "plan.json"
+    for content in ("[]", "[1]"):
+        plan.write_text(content)
+        blobs.put_file("plan.json", plan, "application/json")
+    BuildBlobs(cloud, "b10", container=container).put_file("other.json", file)
     assert url.endswith(f"/{container}/b1/image-bom.json")
     assert "?" not in url
     assert blobs.list() == {"image-bom.json": 2, "plan.json": 3}

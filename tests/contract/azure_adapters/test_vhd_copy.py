@@ -99,7 +99,7 @@ def test_an_unknown_account_names_those_there_are(cloud: Cloud) -> None:
 
 
 def test_a_disk_above_512_mib_is_copied_too(cloud: Cloud, container: str, tmp_path: Path) -> None:
-    """Older Azurites read a source above 512 MiB as one JavaScript string and failed."""
+    """The stand-in's own disks are smaller, to keep tests quick; a copy must not depend on that."""
     ensure_container(cloud, container)
     sha256 = write_vhd(tmp_path / "large.vhd", 600, {550 * MIB: b"data" * 128})
     size = upload_vhd(cloud, container, "large.vhd", tmp_path / "large.vhd", [(550 * MIB, 550 * MIB + 512)])

@@ -80,10 +80,12 @@ def test_lost_direct_script_is_ended_before_it_is_started_again(guest: ScriptedG
     [
         WsmanFault(2150859174, "Receiver", "w:QuotaLimit", "maximum number of concurrent operations for this user"),
         faults.quota_shells(30),
+        # Win32 ERROR_NOT_ENOUGH_MEMORY: the shell's job is at its limit, MaxMemoryPerShellMB.
+        WsmanFault(8, "Receiver", "w:InternalError", "Not enough memory resources are available to process this command."),
         faults.shell_not_found("x"),
         faults.aborted(),
     ],
-    ids=["operations", "shells", "shell-gone", "winrm-stops"],
+    ids=["operations", "shells", "memory", "shell-gone", "winrm-stops"],
 )
 @pytest.mark.parametrize("action", ["Create", "Command", "Receive"])
 def test_fault_of_the_service_is_answered_with_a_new_shell(guest: ScriptedGuest, link: GuestLink, action: str, fault: WsmanFault) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
 import pytest
 
@@ -14,7 +13,7 @@ from infra.guest.faults import GuestSilentError
 from infra.guest.json_lines import Progress
 from infra.guest.limits import LinkLimits
 from infra.guest.link import GuestLink
-from infra.guest.transfer import FileContent, local_file
+from infra.guest.transfer import FileContent
 from tests.contract.guest_link.build_guest import LIMITS, BuildGuest, wait_for
 
 TARGET = r"C:\akse-cache\big\file.bin"
@@ -30,16 +29,15 @@ def noise() -> bytes:
     return random.Random(1).randbytes(SIZE)
 
 
-def test_file_arrives_compressed_and_a_second_time_nothing_travels(build: BuildGuest, build_link: GuestLink, tmp_path: Path) -> None:
-    source = tmp_path / "notes.txt"
-    source.write_text("one line of many\n" * 200_000)
+def test_file_arrives_compressed_and_a_second_time_nothing_travels(build: BuildGuest, build_link: GuestLink) -> None:
+    text = b"one line of many\n" * 200_000
     seen: list[Progress] = []
-    sent = build_link.send_file(local_file(source), TARGET, on_progress=seen.append)
+    sent = build_link.send_file(content_of(text), TARGET, on_progress=seen.append)
     assert sent.changed
-    assert sent.sent_bytes < source.stat().st_size / 50
-    assert build.disk.path(TARGET).read_bytes() == source.read_bytes()
-    assert (seen[-1].done, seen[-1].total, seen[-1].message) == (source.stat().st_size, source.stat().st_size, "file.bin")
-    again = build_link.send_file(local_file(source), TARGET)
+    assert sent.sent_bytes < len(text) / 50
+    assert build.disk.path(TARGET).read_bytes() == text
+    assert (seen[-1].done, seen[-1].total, seen[-1].message) == (len(text), len(text), "file.bin")
+    again = build_link.send_file(content_of(text), TARGET)
     assert (again.changed, again.sent_bytes) == (False, 0)
 
 

@@ -71,6 +71,7 @@ def script() -> Iterator[Script]:
 def cloud(script: Script) -> Iterator[Cloud]:
     profile = CloudProfile(
         name="azure",
+        source_address="127.0.0.1",
         subscription_id="00000000-0000-0000-0000-000000000001",
         location="westus3",
         vm_sizes=("Standard_D4s_v5",),

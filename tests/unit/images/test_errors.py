@@ -56,7 +56,7 @@ def test_errors_come_through_pickle_whole(error: BuildError) -> None:
 
 def test_a_definition_error_shows_every_problem_with_its_line() -> None:
     text = str(ERRORS[1])
-    assert text == "a.yaml:3: features[0]: unknown\n    hint: did you mean X?\na.yaml:0: empty"
+    assert text == "a.yaml:3: features[0]: unknown\n    hint: did you mean X?\na.yaml: empty"
 
 
 def test_a_stage_error_names_its_stage_and_an_inventory_mismatch_its_differences() -> None:

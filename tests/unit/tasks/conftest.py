@@ -21,6 +21,7 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with Azurite(tmp_path_factory.mktemp("azurite")) as azurite:
         profile = CloudProfile(
             name="azure",
+            source_address="127.0.0.1",
             subscription_id="00000000-0000-0000-0000-000000000001",
             location="westus3",
             vm_sizes=("Standard_D4s_v5",),

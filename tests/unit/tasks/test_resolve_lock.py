@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from images.errors import UnresolvedLockError
+from images.errors import ConfigurationError, UnresolvedLockError
 from images.lock import LockedContainerImage, LockedOciArtifact, LockOrigin
 from tasks.resolve_lock import lock_path, usable_public_lock, write_lock
 from tests.unit.images.samples import lock_of, rich_definition
@@ -82,3 +82,20 @@ def test_public_locks_lie_beside_their_definition_and_others_below_the_results(t
     monkeypatch.setenv("WINVHD_OUT", str(tmp_path))
     assert lock_path(tmp_path / "d" / "img.yaml", LockOrigin.PUBLIC) == tmp_path / "d" / "img.lock.yaml"
     assert lock_path(tmp_path / "d" / "img.yaml", LockOrigin.STAND_IN) == tmp_path / "locks" / "img.lock.yaml"
+
+
+def test_a_lock_that_can_not_be_opened_is_explained(tmp_path: Path) -> None:
+    path = tmp_path / "sample.lock.yaml"
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match="can not be read") as caught:
+        usable_public_lock(DEFINITION, path)
+    assert caught.value.hint
+
+
+def test_a_lock_that_can_not_be_written_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "sample.lock.yaml"
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match="can not be written") as caught:
+        write_lock(lock_of(DEFINITION), path)
+    assert caught.value.hint
+    assert list(tmp_path.iterdir()) == [path]

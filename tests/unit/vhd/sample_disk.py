@@ -14,7 +14,6 @@ from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.products import product_of
 from infra.local.machine.scheduled_tasks import register_task
-from infra.vhd.windows_places import excluded_range_name
 from tests.unit.vhd.pe_program import make_program
 
 BUILD = 20348
@@ -56,7 +55,7 @@ def make_sample_disk(folder: Path, generation: str) -> MachineDisk:
         disk, "containerd", services.AUTO, image_path=rf'"{containerd.PROGRAM}" --run-service --config "{containerd.CONFIG}"'
     )
     disk.make_key(r"HKLM:\SYSTEM\CurrentControlSet\Control\Nsi\{eb004a02-9b1a-11d4-9123-0050047759bc}\5").set(
-        excluded_range_name(65330, 1), bytes.fromhex("1200ffff")
+        "ff320100", bytes.fromhex("1200ffff")
     )
     update_policy = disk.make_key(r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU")
     update_policy.set("NoAutoUpdate", 1)

@@ -73,6 +73,8 @@ def test_a_definition_can_be_given_as_a_path(tmp_path: Path) -> None:
     assert find_definition(str(path)) == path
     with pytest.raises(DefinitionError, match="there is no such file"):
         find_definition(tmp_path / "yours.yaml")
+    with pytest.raises(DefinitionError, match=": is a folder"):
+        find_definition(tmp_path)
 
 
 def _with_files(*sources: str) -> ImageDefinition:
