@@ -117,6 +117,8 @@ def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     definition = load_definition(file)
     store = FolderDiskStore(tmp_path / "disks")
     store.import_vhd(Path(built["folder"]) / "image.vhd", "opened", "V1", definition.os_disk_gib)
+    (notes,) = (tmp_path / "disks" / "opened" / "C").glob("release-notes.txt")
+    assert notes.read_text(encoding="utf-8") == (Path(built["folder"]) / "release-notes.txt").read_text(encoding="utf-8")
     (taken,) = (tmp_path / "disks").rglob("v1.34.9-1int.zip")
     taken.unlink()
     store.export_vhd("opened", tmp_path / "robbed.vhd")
