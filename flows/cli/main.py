@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib.metadata
+import sys
 from typing import Annotated
 
 import typer
@@ -51,4 +53,15 @@ def version(numbers: Annotated[bool, typer.Option("--all", help="Also the versio
 
 def main() -> None:
     """Entry point of the command."""
+    _few_arenas()
     app()
+
+
+def _few_arenas() -> None:
+    """Keep glibc from giving each thread memory of its own that it never returns; what MALLOC_ARENA_MAX does for a process not yet started.
+
+    mallopt(3): M_ARENA_MAX is -8. Other C libraries have no such option, and need none.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if sys.platform == "linux" and mallopt is not None:
+        mallopt(-8, 2)
