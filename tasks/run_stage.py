@@ -9,37 +9,22 @@ from typing import TypeVar
 
 from prefect import task
 from prefect.cache_policies import NO_CACHE
-from pydantic import JsonValue, SecretStr
+from pydantic import JsonValue
 
-from images.errors import ConfigurationError, StageError
+from images.errors import StageError
 from images.plan import PlannedStage
 from images.stages.content import SaveFileInput
 from images.stages.contract import StageContract, StageInput, StageResult
 from images.stages.system import GuestStateResult
 from infra.fetch.http import content_length, make_client
 from infra.guest.link import GuestLink
+from infra.prefect.secret_blocks import secret_block
 from tasks.build import Build
 from tasks.deliver_files import UNREACHABLE, deliver_files
 from tasks.progress import run_logger
 from tasks.supply import ArtifactSupply
 
 Result = TypeVar("Result", bound=StageResult)
-
-
-def secret_block(name: str) -> SecretStr:
-    """The content of a Prefect Secret block; raises ConfigurationError when there is none of that name."""
-    from prefect.blocks.system import Secret
-
-    try:
-        block = Secret.load(name)
-    except ValueError as error:
-        raise ConfigurationError(
-            f"there is no Secret block called {name}", hint=f"make it in the Prefect UI, or: prefect block create secret --name {name}"
-        ) from error
-    # In a synchronous task Prefect answers with the block itself, although its types allow for a coroutine.
-    if not isinstance(block, Secret):
-        raise TypeError(f"Prefect gave {type(block).__name__} for a Secret block")
-    return SecretStr(str(block.get()))
 
 
 def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_input: JsonValue) -> str:

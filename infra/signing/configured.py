@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from images.errors import ConfigurationError
+from infra.prefect.secret_blocks import secret_block
 from infra.signing.keys import SigningKey, VerificationKey
 
 KEY_FILE: Final = "WINVHD_SIGNING_KEY_FILE"
@@ -24,7 +25,7 @@ def signing_key() -> SigningKey | None:
     if path:
         return SigningKey.from_pem(_read(Path(path), "signing key"), where=path)
     if block:
-        return SigningKey.from_pem(_block(block), where=f"the Secret block {block}")
+        return SigningKey.from_pem(secret_block(block).get_secret_value().encode(), where=f"the Secret block {block}")
     return None
 
 
@@ -38,17 +39,3 @@ def _read(path: Path, what: str) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise ConfigurationError(f"can not read the {what} {path}: {error.strerror}", hint="check the path and its permissions") from None
-
-
-def _block(name: str) -> bytes:
-    from prefect.blocks.system import Secret
-
-    try:
-        block = Secret.load(name, _sync=True)  # type: ignore[call-arg]
-    except ValueError:
-        raise ConfigurationError(
-            f"there is no Secret block called {name}", hint=f"make it in the Prefect UI, or unset {KEY_BLOCK}"
-        ) from None
-    if not isinstance(block, Secret):
-        raise ConfigurationError(f"the block {name} is a {type(block).__name__}, not a Secret", hint="make a Secret block with the key")
-    return str(block.get()).encode()
