@@ -15,7 +15,6 @@ from infra.azure.vm_request import BuildVm
 from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.collect_guest_logs import keep_guest_logs
-from tasks.progress import Step
 from tasks.run_stage import stage_run_id
 
 VHD_NAME = "image.vhd"
@@ -49,16 +48,12 @@ def generalize_guest(build: Build, vm: BuildVm, link: GuestLink, stage_input: Ge
         wait_for_power_state(build.cloud, vm, "stopped", timeout_s=SHUTDOWN_TIMEOUT_S)
 
 
-def _bytes(step: Step, what: str, done: int, total: int | None) -> None:
-    step.progress(what, done, total)
-
-
 @task(name="capture-vhd", task_run_name="Capture the VHD", cache_policy=NO_CACHE, persist_result=False)
 def capture_vhd(build: Build, vm: BuildVm, blobs: BuildBlobs) -> CapturedVhd:
     """The VM's OS disk as a VHD in the builds container, its length, footer and hash verified; raises CaptureError and CloudError."""
     with build.timings.step("capture the VHD") as step:
         return capture(
-            build.cloud, vm, blobs, VHD_NAME, on_progress=lambda done, total: _bytes(step, "copying", done, total), on_event=step.progress
+            build.cloud, vm, blobs, VHD_NAME, on_progress=lambda done, total: step.progress("copying", done, total), on_event=step.progress
         )
 
 
@@ -66,7 +61,7 @@ def capture_vhd(build: Build, vm: BuildVm, blobs: BuildBlobs) -> CapturedVhd:
 def download_image(build: Build, blobs: BuildBlobs, captured: CapturedVhd) -> None:
     """out/<build_id>/image.vhd, sparse, with the captured hash; raises CaptureError when its bytes are others."""
     with build.timings.step("download the VHD") as step, blobs.client(VHD_NAME) as blob:
-        content = download_vhd(blob, build.folder / VHD_NAME, on_progress=lambda done, total: _bytes(step, "downloading", done, total))
+        content = download_vhd(blob, build.folder / VHD_NAME, on_progress=lambda done, total: step.progress("downloading", done, total))
         if content.sha256 != captured.sha256:
             raise CaptureError(
                 f"the downloaded VHD has sha256 {content.sha256}, the captured one {captured.sha256}", hint="run the build again"

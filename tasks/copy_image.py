@@ -6,7 +6,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from images.errors import ConfigurationError, CopyError
-from infra.azure.blob_copy import CopiedVhd, VhdSource, copy_vhd, find_target
+from infra.azure.blob_copy import CopiedVhd, VhdSource, copy_vhd, find_target, split_target
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.profile import StorageAccess
 from tasks.build import Build
@@ -14,9 +14,7 @@ from tasks.build import Build
 
 def parse_copy_target(build: Build, copy_to: str) -> tuple[StorageAccess, str]:
     """(account, container) of ACCOUNT/CONTAINER; raises ConfigurationError when it is not of this form or the account is not known."""
-    account, separator, container = copy_to.partition("/")
-    if not separator or not account or not container or "/" in container:
-        raise ConfigurationError(f"{copy_to!r} is not ACCOUNT/CONTAINER", hint="for example: --copy-to winvhdcopy/images")
+    account, container = split_target(copy_to)
     try:
         return find_target(build.cloud.profile.copy_targets, account), container
     except CopyError as error:

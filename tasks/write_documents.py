@@ -51,12 +51,12 @@ def release_facts(
     previous: PreviousRelease | None = None,
 ) -> ReleaseFacts:
     """Everything the documents say."""
-    day, _, count = version.rpartition(".")[2][:6], "", version[-2:]
+    stamp = version.rpartition(".")[2]
     return ReleaseFacts(
         image=definition.name,
         description=definition.description,
         build_id=build.build_id,
-        build_number=f"20{day}.{int(count)}",
+        build_number=f"20{stamp[:6]}.{int(stamp[6:])}",
         image_version=version,
         source=build_source(),
         base_urn=plan.base.urn,

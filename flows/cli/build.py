@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,7 +14,6 @@ from rich.console import Console
 from flows.choices import CloudName
 from flows.cli.failure import reported
 from flows.cli.services import services_for_build
-from images.errors import ConfigurationError
 from infra.checkout import make_folder, output_folder
 
 
@@ -29,11 +27,12 @@ def build(
     console = Console(stderr=True)
     with reported(console, as_json=as_json):
         from images.loading import find_definition, load_definition
+        from infra.azure.blob_copy import split_target
 
         # Before anything starts: a wrong definition or a folder that can not be written should not have to wait for a server.
         definition = load_definition(find_definition(image))
-        if copy_to and not re.fullmatch(r"[^/]+/[^/]+", copy_to):
-            raise ConfigurationError(f"{copy_to!r} is not ACCOUNT/CONTAINER", hint="for example: --copy-to winvhdcopy/images")
+        if copy_to:
+            split_target(copy_to)
         make_folder(output_folder())
         console.print(f"building {definition.name} on the {'stand-in' if profile == 'local' else 'Azure'} cloud", highlight=False)
         with services_for_build(profile) as wait_until_ready:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from images.errors import BuildError, CopyError
+from images.errors import BuildError, ConfigurationError, CopyError
 from infra.azure.blob_sas import read_sas
 from infra.azure.blob_storage import ensure_container
 from infra.azure.page_blob import Progress, check_fixed_vhd, hash_page_blob
@@ -111,6 +111,14 @@ def _copy_and_verify(
             method=outcome.method,
             resumed=outcome.resumed,
         )
+
+
+def split_target(copy_to: str) -> tuple[str, str]:
+    """(account, container) of ACCOUNT/CONTAINER; raises ConfigurationError when it is not of this form."""
+    account, separator, container = copy_to.partition("/")
+    if not separator or not account or not container or "/" in container:
+        raise ConfigurationError(f"{copy_to!r} is not ACCOUNT/CONTAINER", hint="for example: --copy-to winvhdcopy/images")
+    return account, container
 
 
 def find_target(targets: tuple[StorageAccess, ...], account: str) -> StorageAccess:
