@@ -23,7 +23,7 @@ def main() -> int:
     command = commands.add_parser("serve", help="run until SIGTERM or Ctrl-C; DIR/standin.json appears when it is ready")
     command.add_argument("--state", type=Path, default=Path(".winvhd/local"), metavar="DIR", help="folder of all state (%(default)s)")
     command.add_argument("--faults", type=Path, metavar="FILE", help="fault plan, JSON")
-    command.add_argument("--latency", type=Path, metavar="FILE", help="latency profile, JSON")
+    command.add_argument("--latency", type=Path, metavar="FILE", help="latency profile, YAML or JSON")
     command.add_argument("--until-parent-exits", type=int, default=0, metavar="PID", help="end when this process ends")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)

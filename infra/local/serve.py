@@ -8,6 +8,7 @@ import gc
 import os
 import signal
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,10 +37,13 @@ from infra.local.origin.request_log import read_requests
 from infra.local.origin.server import create_app
 from infra.local.ownership import announce, is_alive
 from infra.local.state import ResourceStore
+from infra.local.storage_front import StorageFront
 
 SUBSCRIPTION_ID = "57a4d115-0000-4000-8000-000000000001"
 LOCATION = "westus3"
+VCPU_QUOTA = 64
 VM_SIZES = ("Standard_D4s_v5", "Standard_D8s_v5", "Standard_D4s_v3", "Standard_D8s_v3")
+PROVISIONING_TIMEOUT_S = 60.0
 METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
 
 
@@ -106,8 +110,9 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
     recover(store)
     guests = WsmanGuestHost(folders["disks"], Outside(f"{base}/outside"), faults, options.latency)
     closing.callback(guests.close)
-    outside = create_app(folders["outside"], faults)
+    outside = create_app(folders["outside"], faults, options.latency)
     azurite.wait_ready()
+    blobs = PageBlobs(azurite.endpoint, azurite.keys)
     operations = Operations(faults, options.latency, LOCATION)
     closing.callback(operations.close)
     cloud = Cloud(
@@ -118,12 +123,17 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
         operations=operations,
         disks=FolderDiskStore(folders["disks"]),
         guests=guests,
-        blobs=PageBlobs(azurite.endpoint, azurite.keys),
+        blobs=blobs,
         faults=faults,
         latency=options.latency,
         scratch=folders["scratch"],
         vhds=folders["images"],
+        provisioning_timeout_s=PROVISIONING_TIMEOUT_S + sum(map(options.latency.seconds, ("guest.specialize", "guest.boot"))),
     )
+    storage = azurite.endpoint
+    if options.latency.scale > 0:
+        storage = closing.enter_context(StorageFront(azurite.endpoint, options.latency, blobs.data_bytes)).endpoint
+        blobs.behind(storage)
 
     def origin_log(_: Request) -> Response:
         lines = "".join(record.model_dump_json() + "\n" for record in read_requests(folders["outside"]))
@@ -137,19 +147,20 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
             Route("/{path:path}", ArmEndpoint(cloud).answer, methods=METHODS),
         ]
     )
-    profile = _profile(base, azurite)
+    profile = _profile(base, storage, azurite.keys)
     return app, {"pid": os.getpid(), "azurite_pid": azurite.pid, "state": str(state.resolve()), "profile": reveal(profile)}
 
 
-def _profile(base: str, azurite: Azurite) -> CloudProfile:
+def _profile(base: str, storage: str, keys: Mapping[str, str]) -> CloudProfile:
     def access(account: str) -> StorageAccess:
-        return StorageAccess(account=account, endpoint=f"{azurite.endpoint}/{account}", key=SecretStr(azurite.keys[account]))
+        return StorageAccess(account=account, endpoint=f"{storage}/{account}", key=SecretStr(keys[account]))
 
     return CloudProfile(
         name="local",
         subscription_id=SUBSCRIPTION_ID,
         location=LOCATION,
         vm_sizes=VM_SIZES,
+        vcpu_quota=VCPU_QUOTA,
         arm_endpoint=base,
         credential="none",
         storage=access("winvhd"),

@@ -27,6 +27,11 @@ class PageBlobs:
     def __init__(self, endpoint: str, keys: Mapping[str, str]) -> None:
         self._endpoint = endpoint.rstrip("/")
         self._keys = dict(keys)
+        self._front = ""
+
+    def behind(self, front: str) -> None:
+        """From now on clients name blobs by this address, which leads here."""
+        self._front = front.rstrip("/")
 
     def export(self, vhd: Path, name: str) -> None:
         """Upload a VHD as a page blob of the export account, sending only the ranges that hold data."""
@@ -80,7 +85,18 @@ class PageBlobs:
                 raise invalid(f"The source blob {_bare(url)} can not be read: {code}.", "blobUri") from error
         check_footer(target)
 
+    def data_bytes(self, path: str) -> int:
+        """How many bytes of a page blob, as /account/container/name, hold data; 0 when it is not there or no page blob."""
+        with self._open(self._endpoint + path) as blob:
+            try:
+                spans = [span for span in blob.list_page_ranges() if not span.cleared]
+            except HttpResponseError:
+                return 0
+        return sum(span.end + 1 - span.start for span in spans if span.start is not None and span.end is not None)
+
     def _open(self, url: str) -> BlobClient:
+        if self._front and url.startswith(f"{self._front}/"):
+            url = self._endpoint + url.removeprefix(self._front)
         bare, _, token = url.partition("?")
         account = bare.removeprefix(f"{self._endpoint}/").split("/", 1)[0]
         if not bare.startswith(f"{self._endpoint}/") or account not in self._keys:

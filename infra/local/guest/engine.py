@@ -27,7 +27,8 @@ class FaultSource(Protocol):
 class Latency(Protocol):
     """How long things take (infra.local.latency.LatencyProfile)."""
 
-    def seconds(self, operation: str) -> float: ...
+    def seconds(self, operation: str, item: str = "") -> float: ...
+    def knows(self, operation: str) -> bool: ...
     def wait(self, operation: str, stopping: threading.Event | None = None) -> None: ...
 
 
@@ -82,6 +83,8 @@ class ScriptContext:
     """The scheduled task's run, None outside a task. Its files are C:\\winvhd\\runs\\<run_id>.*"""
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Run Command's parameters; empty otherwise."""
+    running_tasks: Callable[[], frozenset[str]] = frozenset
+    """Run ids of the stages that run as tasks now."""
 
 
 class ScriptEngine(Protocol):

@@ -48,6 +48,8 @@ class _Boot:
     guest: RunningGuest | None = None
     winrm: WinRm | None = None
     ready: bool = False
+    specialized: bool = False
+    """True when Windows' setup runs its specialize and OOBE passes first."""
     provisioned: bool = True
     """False when Azure waits for a report that this Windows does not send."""
 
@@ -91,24 +93,27 @@ class WsmanGuestHost:
                 return
             vm.spec = spec
             disk = MachineDisk.open(self._disks_root / spec.disk_id)
-            provisioned = True
+            provisioned, specialized = True, False
             if spec.os_profile is not None:
                 try:
                     specialize(disk, spec.os_profile, datetime.now(UTC))
+                    specialized = True
                 except SpecializeError as error:
                     # Windows boots as what it was, and Azure waits in vain for it to report.
                     LOG.warning("%s: %s", spec.vm_id, error.what)
                     provisioned = False
                 disk.save()
-            self._start_boot(vm, disk, provisioned=provisioned)
+            self._start_boot(vm, disk, provisioned=provisioned, specialized=specialized)
 
-    def _start_boot(self, vm: _Vm, disk: MachineDisk, *, provisioned: bool = True) -> None:
-        boot = _Boot(disk, provisioned=provisioned)
+    def _start_boot(self, vm: _Vm, disk: MachineDisk, *, provisioned: bool = True, specialized: bool = False) -> None:
+        boot = _Boot(disk, provisioned=provisioned, specialized=specialized)
         vm.boot = boot
         threading.Thread(target=self._boot, args=(vm, boot), name=f"boot {vm.spec.vm_id}", daemon=True).start()
 
     def _boot(self, vm: _Vm, boot: _Boot) -> None:
         vm_id = vm.spec.vm_id
+        if boot.specialized:
+            self._latency.wait("guest.specialize", boot.stopping)
         self._latency.wait("guest.boot", boot.stopping)
         if boot.stopping.is_set():
             return
@@ -116,6 +121,14 @@ class WsmanGuestHost:
             LOG.info("fault %s: %s does not come up", fault.code, vm_id)
             return
         try:
+            if boot.disk.generation != vm.spec.generation:
+                LOG.warning(
+                    "%s is of generation %s, its disk of %s: the firmware finds nothing to boot",
+                    vm_id,
+                    vm.spec.generation,
+                    boot.disk.generation,
+                )
+                return
             if is_generalized(boot.disk):
                 LOG.warning("%s was generalized and got no osProfile: Windows waits for somebody to set it up", vm_id)
                 return
@@ -132,7 +145,7 @@ class WsmanGuestHost:
         with self._lock:
             if boot.stopping.is_set():
                 return
-            boot.guest = RunningGuest(vm_id, machine, self._engine, self._gate, self._faults, shutdown)
+            boot.guest = RunningGuest(vm_id, machine, self._engine, self._gate, self._faults, shutdown, self._latency)
             boot.winrm = WinRm(boot.guest, self._network, self._faults)
             try:
                 boot.winrm.start_at_boot()
@@ -164,7 +177,8 @@ class WsmanGuestHost:
         return True
 
     def _shut_down(self, vm: _Vm, boot: _Boot, restart: bool, delay_s: float) -> None:
-        if boot.stopping.wait(max(SHUTDOWN_LEAST_S, delay_s * SHUTDOWN_DELAY_SHARE)) or not self._end_boot(vm, boot):
+        shutting_down_s = max(SHUTDOWN_LEAST_S, delay_s * SHUTDOWN_DELAY_SHARE, self._latency.seconds("guest.shutdown"))
+        if boot.stopping.wait(shutting_down_s) or not self._end_boot(vm, boot):
             return
         with self._lock:
             vm.boot = None

@@ -14,7 +14,7 @@ from images.stages.link import GUEST_FOLDER, RECEIVE_FILE
 from infra.guest.package import RECEIVER
 from infra.guest.powershell_syntax import MODULE_NAME
 from infra.local.guest.command_line import EncodedScript, Refused, ScriptFile, parse
-from infra.local.guest.engine import FaultSource, GuestMachine, ScriptContext, ScriptEngine
+from infra.local.guest.engine import FaultSource, GuestMachine, Latency, ScriptContext, ScriptEngine
 from infra.local.guest.file_transfer import receive_file
 from infra.local.guest.link_scripts import LINK_SCRIPTS, receive_package
 from infra.local.guest.process import KILLED, GuestProcess
@@ -42,6 +42,7 @@ class RunningGuest:
         gate: ScriptGate,
         faults: FaultSource,
         shutdown: Callable[[bool, float], None],
+        latency: Latency,
     ) -> None:
         self.vm_id = vm_id
         self.machine = machine
@@ -51,6 +52,7 @@ class RunningGuest:
         self.shutdown = shutdown
         """shutdown(restart, delay_s), as in ScriptContext."""
         self._faults = faults
+        self._latency = latency
         self._processes: set[GuestProcess] = set()
         self._lock = threading.Lock()
         self._over = False
@@ -110,7 +112,10 @@ class RunningGuest:
             process.write_error(refusal)
             return SCRIPT_FAILED
         data = process.read_stdin()
-        return KILLED if data is None else receive_package(self.machine, data, process)
+        if data is None:
+            return KILLED
+        self._latency.wait("guest.package", process.stop_event)
+        return receive_package(self.machine, data, process)
 
     def _script_file(self, path: str, process: GuestProcess) -> int:
         name = self.script_name(path)
@@ -198,6 +203,7 @@ class RunningGuest:
             vm_id=self.vm_id,
             run_id=run_id,
             parameters=parameters or {},
+            running_tasks=self.tasks.running,
         )
         exit_code = self.engine.run(name, stage_input, context)
         self.save()

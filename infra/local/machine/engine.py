@@ -15,15 +15,14 @@ from images.stages import STAGES
 from images.stages.contract import StageContract, StageInput, StageResult
 from infra.local.contracts import Outside
 from infra.local.guest.engine import FaultSource, Latency, ScriptContext
-from infra.local.machine import model
+from infra.local.machine import cbs, model
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.model import Machine
 from infra.local.machine.stage_run import ACCESS_DENIED_EXIT, E_ACCESSDENIED, StageFailureError, StageRun, StageStopped
 from infra.local.machine.stages import STAGE_FUNCTIONS
 
 KILLED_EXIT = 1
-_OPERATIONS = {"install-update": "guest.update", "install-feature": "guest.feature", "invoke-generalize": "guest.sysprep"}
-"""Stages that take their time, and what the latency profile calls it."""
+_ANY_STAGE = "guest.stage"
 _IN_PARTS = frozenset({"update-defender"})
 """Stages that take their time part by part, and say so."""
 _BY_SCRIPT: Mapping[str, StageContract] = MappingProxyType({stage.script.lower(): stage for stage in STAGES.values()})
@@ -39,6 +38,9 @@ class ModelEngine:
 
     def boot(self, disk: MachineDisk, *, boot_time: datetime, outbound_allowed: bool) -> Machine:
         """The machine on a disk, with everything done that waited for a restart; its services still come up."""
+        if cbs.is_reboot_pending(disk):
+            # Windows finishes what servicing has begun before it starts anything else.
+            self._latency.wait("guest.servicing")
         machine = model.boot(disk, boot_time=boot_time, outbound_allowed=outbound_allowed)
         machine.services_stable_at = time.monotonic() + self._latency.seconds("guest.services")
         return machine
@@ -50,14 +52,14 @@ class ModelEngine:
         machine = ctx.machine
         if not isinstance(machine, Machine):
             raise TypeError(f"{type(machine).__name__} was not booted by this engine")
-        run = StageRun(machine, ctx, self._outside, self._faults)
+        run = StageRun(machine, ctx, self._outside, self._faults, self._latency)
         try:
             parsed = contract.input.model_validate(stage_input)
             self._refuse_network_token(contract, ctx)
             self._strike(contract, run)
-            run.duration_s = self._latency.seconds(_OPERATIONS.get(contract.name, f"guest.{contract.name}"))
             if contract.name not in _IN_PARTS:
-                run.take_time()
+                own = f"guest.{contract.name}"
+                run.take(own if self._latency.knows(own) else _ANY_STAGE)
             result = contract.result.model_validate(function(run, parsed).model_dump())
             run.check_stopped()
             ctx.emit_stdout(json.dumps({"event": "result", **result.model_dump(mode="json")}))

@@ -61,6 +61,8 @@ class ImagePuller:
         self._client = client
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._unpacking = threading.Lock()
+        """Layers are unpacked by all pulls onto one disk, which sets the pace: at the same time they would take as long as in turn."""
         self.written = 0
         """Blobs that were not in the store before."""
 
@@ -96,9 +98,15 @@ class ImagePuller:
                 build = self._run.machine.build
                 raise StageFailureError("pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
             manifest = json.loads(self._blob(reference, "manifests", descriptor))
-        for part in (manifest["config"], *manifest["layers"]):
+        parts = (manifest["config"], *manifest["layers"])
+        is_there = all(containerd.has_blob(self._run.disk, str(part["digest"])) for part in parts)
+        for part in parts:
             self._run.check_stopped()
             self._blob(reference, "blobs", part)
+        if not is_there:
+            self._run.take("guest.image-transfer", image.reference)
+            with self._unpacking:
+                self._run.take("guest.image-unpack", image.reference)
         self._keep(image.digest, top)
         repository = f"{reference.registry}/{reference.repository}"
         names = (image.reference, f"{repository}@{image.digest}", manifest["config"]["digest"])

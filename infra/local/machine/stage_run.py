@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import httpx
 
 from infra.local.contracts import Outside
-from infra.local.guest.engine import FaultSource, ScriptContext
+from infra.local.guest.engine import FaultSource, Latency, ScriptContext
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.model import Machine
 from infra.local.origin.bodies import SCALE
@@ -42,10 +42,9 @@ class StageRun:
     context: ScriptContext
     outside: Outside
     faults: FaultSource
+    latency: Latency
     disk_full: bool = False
     """The fault disk-full struck: nothing more fits on C:."""
-    duration_s: float = 0.0
-    """How long the stage's own work takes by the latency profile."""
     then: Callable[[], None] | None = None
     """What the script still does when its result is out."""
     _reserved: int = 0
@@ -71,9 +70,10 @@ class StageRun:
         if self.context.stop_event.is_set():
             raise StageStopped
 
-    def take_time(self, share: float = 1.0) -> None:
-        """Work for that share of duration_s; StageStopped when somebody killed the process meanwhile."""
-        if self.context.stop_event.wait(self.duration_s * share):
+    def take(self, operation: str, item: str = "", *, share: float = 1.0) -> None:
+        """Work for as long as the latency profile says of this operation, or a share of it; StageStopped when the process is killed."""
+        seconds = self.latency.seconds(operation, item) * share
+        if seconds > 0 and self.context.stop_event.wait(seconds):
             raise StageStopped
 
     def reserve(self, size_bytes: int) -> None:

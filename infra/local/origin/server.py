@@ -7,6 +7,7 @@ Faults are asked for at the point origin.fetch: unreachable, slow, corrupt, trun
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
@@ -14,11 +15,13 @@ import time
 from pathlib import Path
 
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from infra.local.faults import Fault, Faults
+from infra.local.latency import LatencyProfile
 from infra.local.origin.request_log import FILE_NAME, RequestLog
 from infra.local.origin.store import OriginStore
 
@@ -30,9 +33,9 @@ _MANIFEST_PATH = re.compile(r"v2/(?P<repository>.+)/manifests/(?P<reference>[^/]
 _BLOB_PATH = re.compile(r"v2/(?P<repository>.+)/blobs/(?P<digest>[^/]+)$")
 
 
-def create_app(state: Path, faults: Faults | None = None) -> Starlette:
+def create_app(state: Path, faults: Faults | None = None, latency: LatencyProfile | None = None) -> Starlette:
     """The origin with its memory and request log in a state folder."""
-    origin = _Origin(state, faults or Faults())
+    origin = _Origin(state, faults or Faults(), latency or LatencyProfile())
     return Starlette(
         routes=[
             Route("/.requests", origin.requests, methods=["GET"]),
@@ -42,7 +45,8 @@ def create_app(state: Path, faults: Faults | None = None) -> Starlette:
 
 
 class _Origin:
-    def __init__(self, state: Path, faults: Faults) -> None:
+    def __init__(self, state: Path, faults: Faults, latency: LatencyProfile) -> None:
+        self._latency = latency
         self._state = state
         self._faults = faults
         self._store = OriginStore(state)
@@ -52,7 +56,20 @@ class _Origin:
         file = self._state / FILE_NAME
         return Response(file.read_bytes() if file.exists() else b"", media_type="application/x-ndjson")
 
-    def answer(self, request: Request) -> Response:
+    async def answer(self, request: Request) -> Response:
+        response = await run_in_threadpool(self._answer, request)
+        # Not in the pool: a file that takes its time must not hold one of its few threads.
+        await asyncio.sleep(self._seconds(request, response))
+        return response
+
+    def _seconds(self, request: Request, response: Response) -> float:
+        """How long a file takes over the Internet. A guest's downloads take their time in the guest."""
+        is_guest = request.headers.get("user-agent", "").startswith("winvhd-guest/")
+        if request.method != "GET" or is_guest or response.status_code not in (200, 206) or "/manifests/" in request.url.path:
+            return 0.0
+        return self._latency.seconds("origin.fetch", request.url.path)
+
+    def _answer(self, request: Request) -> Response:
         host, path = request.path_params["host"], request.path_params["path"]
         url = f"https://{host}/{path}"
         if request.url.query:

@@ -206,5 +206,5 @@ def test_latency_holds_an_operation_back(stand_in: StandIn, workshop: Workshop) 
     assert time.monotonic() - begun >= 0.3
     stopping = threading.Event()
     stopping.set()
-    LatencyProfile(scale=1).wait("vm.create", stopping)
+    LatencyProfile(scale=1, minutes={"vm.create": 1}).wait("vm.create", stopping)
     assert time.monotonic() - begun < 5

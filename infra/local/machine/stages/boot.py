@@ -118,6 +118,7 @@ def _bring(
         else:
             content = there
         verified = True
+        run.take("guest.bootstrap-file", file.name)
         if file.name.lower().endswith(_ARCHIVES):
             for path, member in unpack(file.name, content):
                 run.disk.write(rf"{folder}\unpacked\{path}", member)

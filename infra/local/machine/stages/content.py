@@ -100,6 +100,7 @@ def install_tool(run: StageRun, wanted: InstallToolInput) -> InstallToolResult:
         actual = hashlib.sha256(archive.read_bytes()).hexdigest()
         if actual != tool.sha256:
             raise StageFailureError("hash-mismatch", f"{tool.archive}: expected sha256 {tool.sha256}, got {actual}")
+        run.take("guest.tool", tool.archive)
         for path, content in _unpack(run, tool.archive):
             changed = _place(run, tool.destination, path, content) or changed
             files.append(rf"{tool.destination.rstrip(chr(92))}\{path}")

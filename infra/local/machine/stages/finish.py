@@ -100,7 +100,7 @@ def _update(run: StageRun, wanted: DefenderInput) -> None:
     parts = [name for name, chosen in (("platform", wanted.update_platform), ("signatures", wanted.update_signatures)) if chosen]
     for name in parts:
         run.progress(f"Defender {name}")
-        run.take_time(1 / len(parts))
+        run.take("guest.update-defender", share=1 / len(parts))
     with run.client() as client:
         newest, _ = with_attempts(run, _ATTEMPTS, lambda: _newest(run.fetch(client, INFO_URL).content))
         with_attempts(run, _ATTEMPTS, lambda: run.fetch(client, DOWNLOAD_URL).content)

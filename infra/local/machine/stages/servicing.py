@@ -72,6 +72,7 @@ def _install(run: StageRun, client: httpx.Client, update: UpdateFile, promised_b
     source = SourceFile(url=update.url, path=update.file_name, sha256=update.sha256, size_bytes=update.size_bytes)
     body, _ = with_attempts(run, _ATTEMPTS, lambda: download(run, client, source))
     run.reserve(len(body))
+    run.take("guest.update", update.kb)
     about = _read(update, body)
     with run.machine.lock:
         if run.machine.build not in about.builds or (about.promised_ubr is not None and about.promised_ubr <= _reached_ubr(run)):
@@ -125,6 +126,8 @@ def install_capability(run: StageRun, wanted: CapabilityInput) -> CapabilityResu
     if unknown:
         raise StageFailureError("unknown-capability", f"Windows Update knows no capability {', '.join(unknown)}")
     installed = []
+    for name in sorted(set(wanted.capabilities) - set(cbs.capabilities(run.disk))):
+        run.take("guest.capability", name)
     with run.machine.lock:
         there = cbs.capabilities(run.disk)
         for name in wanted.capabilities:
