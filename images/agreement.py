@@ -14,6 +14,8 @@ from images.frozen import Frozen
 from images.inventory import Inventory
 from images.lock import ImageLock
 from images.plan import BuildPlan
+from images.privacy import is_private_scope, mark_of
+from images.private_fix import FixKind, settings_with_fix
 
 GENERALIZE_CHANGES: Mapping[str, str] = {
     "updates": "the history is the update agent's database; the log that a disk is read for names the same titles until Windows cuts it",
@@ -142,9 +144,15 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
         if port not in inventory.excluded_udp_ports
     ]
     installed = {qfe.kb for qfe in inventory.qfes}
-    differences += [f"QFE {update.kb}: promised, not on the image" for update in lock.updates if update.kb not in installed]
+    # A private fix may be a whole cumulative update, which supersedes those of the lock.
+    lasting = lock.updates if plan.fix is None or plan.fix.kind is FixKind.ZIP else ()
+    differences += [
+        f"QFE {update.kb}: promised, not on the image" for update in lasting if not update.checkpoint and update.kb not in installed
+    ]
+    if is_private_scope(plan.scope) and mark_of(inventory) != plan.scope:
+        differences.append("the mark of private work: promised, not on the image")
     values = {(value.path.lower(), value.name.lower()): value.value for value in inventory.registry}
-    for setting in definition.registry:
+    for setting in settings_with_fix(definition.registry, plan.fix):
         there = values.get((setting.path.rstrip("\\").lower(), setting.name.lower()))
         if setting.operation is RegistryOperation.OR and isinstance(there, int) and isinstance(setting.value, int):
             there = there & setting.value

@@ -67,6 +67,17 @@ class Update(Frozen):
     build: str | None = Field(default=None, pattern=r"^\d+\.\d+$", description="build.UBR that Windows must report afterwards.")
 
 
+class FollowedUpdates(StrEnum):
+    """Which of Microsoft's monthly cumulative updates a lock takes from the update feed."""
+
+    NONE = "none"
+    """Only what the definition lists itself."""
+    B_WEEK = "b-week"
+    """The security release of the second Tuesday."""
+    PREVIEW = "preview"
+    """The optional preview of week C or D where there is one, which is not a security release."""
+
+
 class ContainerRuntime(Frozen):
     """The container runtime to install and to start as a service."""
 
@@ -227,6 +238,8 @@ class E2ESuite(StrEnum):
     NODE_BOOTSTRAP = "node-bootstrap"
     PLAIN_BOOTSTRAP = "plain-bootstrap"
     """The same bootstrap on the plain base image, with the network on: the image is an optimization, never a requirement."""
+    NETWORKING = "networking"
+    """Pod networking: a network and an endpoint of the host network service. No image has it by default."""
 
 
 ImageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9](?:[a-z0-9-]{0,60}[a-z0-9])?$")]
@@ -243,6 +256,11 @@ class ImageDefinition(Frozen):
     features: tuple[str, ...] = Field(default=(), description="Server features by name, as Install-WindowsFeature knows them.")
     capabilities: tuple[str, ...] = Field(default=(), description="Capabilities by full name, for example OpenSSH.Server~~~~0.0.1.0.")
     updates: tuple[Update, ...] = Field(default=(), description="QFEs, in the order in which they are installed.")
+    follow_updates: FollowedUpdates = Field(
+        default=FollowedUpdates.NONE,
+        description="Cumulative updates that the lock takes from the update feed for the base's build: none, b-week (second Tuesday), "
+        "or preview (week C or D).",
+    )
     container_runtime: ContainerRuntime | None = None
     container_images: tuple[ImageReference, ...] = Field(default=(), description="Container images to cache, registry/repository:tag.")
     packages: tuple[Package, ...] = Field(default=(), description="Files to cache.")

@@ -5,7 +5,7 @@ Only the CLI turns these into exits. The texts never hold secrets: what goes in 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -200,6 +200,60 @@ class VerificationError(BuildError):
     title = "the verification failed"
 
 
+class LockOutdatedError(BuildError):
+    """`winvhd lock --check`: a lock is not what its definition resolves to today; nothing is wrong with what it pins."""
+
+    exit_code = 20
+    title = "the lock is out of date"
+
+
+class UpstreamChangedError(BuildError):
+    """A supply-chain alarm: the bytes behind an unchanged URL are others than those that were locked; holds one text for each file."""
+
+    exit_code = 21
+    title = "a file changed under its unchanged URL"
+
+    def __init__(self, what: str, *, changes: Sequence[str], hint: str = "", where: str = "", kept: str = "") -> None:
+        self.changes = tuple(changes)
+        super().__init__("\n  ".join([what, *self.changes]), hint=hint, where=where, kept=kept)
+
+
+class PrivateImageError(BuildError):
+    """Private work was about to be published, copied or stored where others read; nothing was."""
+
+    exit_code = 22
+    title = "private work stays private"
+    default_hint = "build the image without the private fix or private packages, and publish that"
+
+
+class FeedError(BuildError):
+    """The feed of Windows updates can not be used: it does not answer, or not in the form that it promises."""
+
+    exit_code = 23
+    title = "the update feed is not usable"
+    default_hint = "run it again later, or give a feed file: docs/update-feed.md"
+
+
+class ImagesFailedError(BuildError):
+    """Some of several images could not be built; holds the error of each by its name. The others were."""
+
+    exit_code = 24
+    title = "some images could not be built"
+    default_hint = "run the same again: images that were built are not built twice, the others go on from their last checkpoint"
+
+    def __init__(self, failures: Mapping[str, BuildError], *, total: int) -> None:
+        self.failures = dict(failures)
+        listed = [f"  {name}: {error}".replace("\n", "\n  ") for name, error in failures.items()]
+        super().__init__("\n".join([f"{len(failures)} of {total} images failed", *listed]))
+
+
+class PrivateValidationError(BuildError):
+    """A private fix could not be validated; its text names nothing private."""
+
+    exit_code = 25
+    title = "the private fix could not be validated"
+
+
 class CancelledError(BuildError):
     """The user stopped the build (Ctrl-C, or Cancel in the UI); 130 is the shell's own code for that."""
 
@@ -226,6 +280,12 @@ EXIT_CODES: dict[int, type[BuildError]] = {
         BootTestError,
         CopyError,
         VerificationError,
+        LockOutdatedError,
+        UpstreamChangedError,
+        PrivateImageError,
+        FeedError,
+        ImagesFailedError,
+        PrivateValidationError,
         CancelledError,
     )
 }

@@ -27,6 +27,9 @@ class LockedFile(Frozen):
     url: HttpUrl
     sha256: Sha256 | Unresolved
     size_bytes: int = Field(ge=0)
+    replaces: Sha256 | None = Field(
+        default=None, description="Hash that this unchanged URL had before: a person accepted that its bytes changed."
+    )
 
 
 class LockedUpdate(Frozen):
@@ -35,13 +38,21 @@ class LockedUpdate(Frozen):
     kb: KbNumber
     file: LockedFile | None = None
     build: str | None = None
+    preview: bool = Field(default=False, description="True for an optional preview, which is not a security release.")
+    checkpoint: bool = Field(
+        default=False, description="True for a file that only lies beside a later update, which is a difference to it."
+    )
 
 
 class LockedContainerImage(Frozen):
-    """A container image by tag and by manifest digest (the index's, as the runtime records it)."""
+    """A container image by tag and by digest (the index's where there is one, as the runtime records it)."""
 
     reference: ImageReference
     digest: str = Field(pattern=r"^(sha256:[0-9a-f]{64}|unresolved)$")
+    manifest: str | None = Field(
+        default=None, pattern=r"^sha256:[0-9a-f]{64}$", description="Digest of the manifest that a Windows host of the base's build takes."
+    )
+    os_version: str | None = Field(default=None, description="Windows version of that manifest; none fits every build.")
     size_bytes: int = Field(default=0, ge=0, description="Compressed size of what a Windows host of this build pulls.")
 
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import reduce
 from typing import Any
 
 from pydantic import Field, JsonValue
 
-from images.definition import BaseImage, ImageDefinition
+from images.definition import BaseImage, E2ESuite, ImageDefinition
 from images.errors import BuildError
-from images.fingerprint import is_token, layer_fingerprint, root_fingerprint
+from images.fingerprint import digest, is_token, layer_fingerprint, root_facts, script_digests
 from images.frozen import Frozen
 from images.lock import ImageLock
+from images.privacy import PRIVATE, PUBLIC_SCOPE, is_private_scope, private_scope
+from images.private_fix import PrivateFix
 from images.stages import STAGES
 from images.stages.contract import LayerName, StageContract, StageInput
-from images.steps import PlannedFile, Step, finish_steps, images_steps, os_steps, planned_files, runtime_steps
+from images.steps import PlannedFile, Step, finish_steps, fix_steps, images_steps, os_steps, planned_files, runtime_steps
 from images.steps.artifacts import artifacts_steps
 from images.steps.sources import usable_lock
 
@@ -26,7 +28,7 @@ class PlannedStage(Frozen):
 
     stage: str = Field(description="Name of the stage's contract.")
     input: dict[str, JsonValue] = Field(
-        description="What the script gets on standard input; cache:<sha256> and secret:<block> stand for read URLs."
+        description="What the script gets on standard input; cache:<sha256>, secret:<block> and fix:<block> stand for read URLs."
     )
     restart_after: bool = Field(default=False, description="Restart and wait before the next stage.")
     input_at_run_time: tuple[str, ...] = Field(default=(), description="Fields that only the run knows, as dotted paths.")
@@ -65,6 +67,8 @@ class Layer(Frozen):
 
     name: LayerName
     fingerprint: str = Field(description="SHA-256 of everything this layer and those below it depend on.")
+    parent: str = Field(description="Fingerprint of the layer below; of the base image for the first one.")
+    scripts: dict[str, str] = Field(description="SHA-256 of each script of its stages and of their shared module, by file name.")
     stages: tuple[PlannedStage, ...]
 
     @property
@@ -80,8 +84,14 @@ class BuildPlan(Frozen):
     base: BaseImage = Field(description="The base image, its version exact.")
     os_disk_gib: int
     root_fingerprint: str
+    root: dict[str, JsonValue] = Field(description="The facts behind root_fingerprint: the base image and the VM it is built on.")
     layers: tuple[Layer, ...]
-    private: bool = Field(description="True when private packages are part of it: its checkpoints never serve public builds.")
+    e2e_suites: tuple[E2ESuite, ...] = Field(description="Suites that its boot test runs; no layer depends on them.")
+    private: bool = Field(
+        description="True for private work (a private scope, fix or package): it is never published, and never serves public builds."
+    )
+    scope: str = Field(default=PUBLIC_SCOPE, description="public, or private-<id>: what its tags and the mark inside the image say.")
+    fix: PrivateFix | None = Field(default=None, description="The private fix that the layer `fix` installs.")
 
     @property
     def stages(self) -> tuple[PlannedStage, ...]:
@@ -100,39 +110,52 @@ class BuildPlan(Frozen):
 
 
 def make_plan(
-    definition: ImageDefinition, lock: ImageLock, *, scripts: Mapping[str, bytes], uploads: Mapping[str, str] | None = None
+    definition: ImageDefinition,
+    lock: ImageLock,
+    *,
+    scripts: Mapping[str, bytes],
+    uploads: Mapping[str, str] | None = None,
+    fix: PrivateFix | None = None,
+    scope: str = PUBLIC_SCOPE,
 ) -> BuildPlan:
     """The plan of a locked definition; `scripts` are the guest's files by name, `uploads` the texts of definition.files by source.
 
+    A private fix is one more layer before `finish`, and a private scope a mark within `finish`: the layers below are those of the public
+    plan, fingerprints included. A fix without a private scope gets one from its hash, private packages the bare `private`.
     Raises UnresolvedLockError when the lock is of another definition or lacks a hash, ConfigurationError for a missing script.
     """
     usable_lock(definition, lock)
+    if not is_private_scope(scope):
+        scope = private_scope(fix.digits) if fix else PRIVATE if definition.private_packages else PUBLIC_SCOPE
     base = definition.base.model_copy(update={"version": lock.base_version})
-    root = fingerprint = root_fingerprint(base, lock.base_version, definition.os_disk_gib)
+    root = root_facts(base, lock.base_version, definition.os_disk_gib)
+    parent = digest(root)
     layers: list[Layer] = []
+    patch = [(LayerName.FIX, fix_steps(fix, int(lock.base_version.split(".", 1)[0]), scope))] if fix else []
     for name, steps in (
         (LayerName.OS, os_steps(definition, lock)),
         (LayerName.RUNTIME, runtime_steps(definition, lock)),
         (LayerName.IMAGES, images_steps(lock)),
         (LayerName.ARTIFACTS, artifacts_steps(definition, lock, uploads or {})),
-        (LayerName.FINISH, finish_steps(definition, lock)),
+        *patch,
+        (LayerName.FINISH, finish_steps(definition, lock, fix, scope)),
     ):
         stages = tuple(_planned(step) for step in steps)
-        fingerprint = layer_fingerprint(
-            fingerprint,
-            name,
-            [(stage.stage, stage.input, stage.restart_after) for stage in stages],
-            scripts,
-            [stage.contract.script for stage in stages],
-        )
-        layers.append(Layer(name=name, fingerprint=fingerprint, stages=stages))
+        used = script_digests(scripts, [stage.contract.script for stage in stages])
+        fingerprint = layer_fingerprint(parent, name, [(stage.stage, stage.input, stage.restart_after) for stage in stages], used)
+        layers.append(Layer(name=name, fingerprint=fingerprint, parent=parent, scripts=used, stages=stages))
+        parent = fingerprint
     return BuildPlan(
         image=definition.name,
         base=base,
         os_disk_gib=definition.os_disk_gib,
-        root_fingerprint=root,
+        root_fingerprint=digest(root),
+        root=root,
         layers=tuple(layers),
-        private=bool(definition.private_packages),
+        e2e_suites=definition.e2e_suites,
+        private=is_private_scope(scope),
+        scope=scope,
+        fix=fix,
     )
 
 
@@ -157,33 +180,3 @@ def _replaced(value: JsonValue, url_of: Callable[[str], str]) -> JsonValue:
     if isinstance(value, list):
         return [_replaced(item, url_of) for item in value]
     return url_of(value) if isinstance(value, str) and is_token(value) else value
-
-
-class PlanNode(Frozen):
-    """A layer that one or several images build on; the images that end here are in no child."""
-
-    layer: LayerName
-    fingerprint: str
-    images: tuple[str, ...] = Field(description="Images that contain this layer.")
-    children: tuple[PlanNode, ...] = ()
-
-
-def plan_tree(plans: Sequence[BuildPlan]) -> tuple[PlanNode, ...]:
-    """The layers of several images as trees: what they have in common is there once."""
-    return _nodes([(plan.image, plan.layers) for plan in plans])
-
-
-def _nodes(branches: Sequence[tuple[str, tuple[Layer, ...]]]) -> tuple[PlanNode, ...]:
-    groups: dict[str, list[tuple[str, tuple[Layer, ...]]]] = {}
-    for image, layers in branches:
-        if layers:
-            groups.setdefault(layers[0].fingerprint, []).append((image, layers))
-    return tuple(
-        PlanNode(
-            layer=group[0][1][0].name,
-            fingerprint=fingerprint,
-            images=tuple(image for image, _ in group),
-            children=_nodes([(image, layers[1:]) for image, layers in group]),
-        )
-        for fingerprint, group in groups.items()
-    )

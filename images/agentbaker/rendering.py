@@ -20,6 +20,7 @@ _COMMENTS: Final[Mapping[str, str]] = {
     "features": "By their names in Install-WindowsFeature.",
     "capabilities": "Features on demand, by full name.",
     "updates": "Installed in this order; wusa or DISM is chosen by file and build.",
+    "follow_updates": "The lock takes the newest of these from Microsoft's update feed.",
     "container_runtime": "Installed and started as a service; its archive is one of the packages below.",
     "container_images": "Pulled into containerd's namespace k8s.io; the lock pins each tag to a digest.",
     "packages": "Files that a node looks up by base name, so that it need not download them; the lock pins each to a SHA-256.",

@@ -9,7 +9,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from images.definition import ImageDefinition
+from images.definition import FollowedUpdates, ImageDefinition
 from images.errors import DefinitionError, Problem
 from images.loading.document import read_document, shown_path
 from images.loading.parts import Parts
@@ -67,6 +67,9 @@ def load_definition(path: Path) -> ImageDefinition:
 def definition_digest(definition: ImageDefinition) -> str:
     """SHA-256 of what a definition asks for, in hexadecimal; what is only for people to read does not count."""
     content = definition.model_dump(mode="json", exclude={"description": True, "registry": {"__all__": {"comment"}}})
+    if definition.follow_updates is FollowedUpdates.NONE:
+        # Younger than the locks that are there: a definition that does not use it keeps its digest.
+        del content["follow_updates"]
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""pydantic's errors in the words of somebody who writes a definition."""
+"""pydantic's errors in the words of somebody who writes a definition, or another of our YAML files."""
 
 from __future__ import annotations
 
@@ -47,26 +47,26 @@ _FORMS = {
 }
 
 
-def problems_of(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """One problem for each place that pydantic found fault with."""
+def problems_of(error: ValidationError, document: Document, root: type[BaseModel] = ImageDefinition) -> Iterator[Problem]:
+    """One problem for each place that pydantic found fault with in a document that should be a `root`."""
     by_place: dict[Location, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False):
         at = tuple(detail["loc"])
         # `missing` and fields of unions lie outside the file: they are reported where the file's own part ends.
         by_place.setdefault(at if detail["type"] == "missing" else document.known(at), []).append(detail)
     for at, details in by_place.items():
-        message, hint = _words(at, details, document)
+        message, hint = _words(at, details, document, root)
         yield document.problem(at, message, hint)
 
 
-def _words(at: Location, details: Sequence[ErrorDetails], document: Document) -> tuple[str, str]:
+def _words(at: Location, details: Sequence[ErrorDetails], document: Document, root: type[BaseModel]) -> tuple[str, str]:
     detail = details[0]
     if len(details) > 1 and all(each["type"] in _NEEDS for each in details):
         return "needs a number, text or a list of texts", ""
     if detail["type"] in _NEEDS:
-        return _NEEDS[detail["type"]], _type_hint(detail["type"], at, document) or _description(at)
+        return _NEEDS[detail["type"]], _type_hint(detail["type"], at, document) or _description(at, root)
     if detail["type"] == "extra_forbidden":
-        fields = _fields(at[:-1])
+        fields = _fields(at[:-1], root)
         return f'unknown field "{at[-1]}"', did_you_mean(str(at[-1]), fields) or f"known fields: {', '.join(fields)}"
     if detail["type"] in {"enum", "literal_error"}:
         allowed = str(detail["ctx"]["expected"]).replace(" or ", ", ")
@@ -75,7 +75,7 @@ def _words(at: Location, details: Sequence[ErrorDetails], document: Document) ->
     form = _FORMS.get(str(detail.get("ctx", {}).get("pattern", "")))
     if form:
         return f'"{detail["input"]}" {form[0]}', form[1]
-    return _limit(detail), _description(at)
+    return _limit(detail), _description(at, root)
 
 
 def _limit(detail: ErrorDetails) -> str:
@@ -120,9 +120,9 @@ def _unwrapped(annotation: Any) -> Any:
     return annotation
 
 
-def _model(at: Location) -> type[BaseModel] | None:
+def _model(at: Location, root: type[BaseModel]) -> type[BaseModel] | None:
     """The model whose fields are at a place, or None."""
-    kind: Any = ImageDefinition
+    kind: Any = root
     for part in at:
         if isinstance(part, int):
             kind = _unwrapped(get_args(kind)[0]) if get_args(kind) else None
@@ -133,15 +133,15 @@ def _model(at: Location) -> type[BaseModel] | None:
     return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
 
 
-def _fields(at: Location) -> list[str]:
-    model = _model(at)
+def _fields(at: Location, root: type[BaseModel]) -> list[str]:
+    model = _model(at, root)
     return list(model.model_fields) if model else []
 
 
-def _description(at: Location) -> str:
+def _description(at: Location, root: type[BaseModel]) -> str:
     names = [part for part in at if isinstance(part, str)]
     if not names or (at and isinstance(at[-1], int)):
         return ""
-    model = _model(at[:-1])
+    model = _model(at[:-1], root)
     field = model.model_fields.get(names[-1]) if model else None
     return (field.description or "") if field else ""

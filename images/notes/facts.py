@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from pydantic import Field
 
 from images.frozen import Frozen
-from images.inventory import ContainerImage, Inventory
+from images.inventory import ContainerImage, Inventory, Qfe
+from images.updates.feed import FeedUpdate
+
+PREVIEW_MARK: Final = " (preview)"
+"""Behind the description of a QFE that is an optional preview."""
 
 
 class BuildSource(Frozen):
@@ -40,6 +45,12 @@ class ReleaseFacts(Frozen):
     vhd_url: str = ""
     inventory: Inventory
     previous: PreviousRelease | None = None
+    fixes: tuple[FeedUpdate, ...] = Field(default=(), description="Updates that came since the previous release, as the feed tells them.")
+    previews: tuple[str, ...] = Field(default=(), description="KBs among the QFEs that are optional previews, not security releases.")
+
+    def kind_of(self, qfe: Qfe) -> str:
+        """What a QFE is, as Windows describes it; a preview is marked as one."""
+        return f"{qfe.description}{PREVIEW_MARK}" if qfe.kb in self.previews else qfe.description
 
 
 def image_version(os_version: str, day: str, count: int) -> str:

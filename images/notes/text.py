@@ -27,7 +27,7 @@ def render_text(facts: ReleaseFacts) -> str:
         [f"Allowed security protocols: {inventory.security_protocols}"],
         ["Installed Features", "", *_features(inventory.features), "", ""],
         ["Installed Packages", *(f"\t{name}" for name in inventory.capabilities)],
-        ["Installed QFEs", *(f"\t{qfe.kb} : {qfe.description:<15} : {qfe.support_link}" for qfe in inventory.qfes)],
+        ["Installed QFEs", *(f"\t{qfe.kb} : {facts.kind_of(qfe):<15} : {qfe.support_link}" for qfe in inventory.qfes)],
         ["Installed Updates", *(f"\t{title}" for title in inventory.updates)],
         ["Windows Update Registry Settings", f"\t{UPDATE_SETTINGS_LINK}", *_registry(inventory.registry)],
         ["Services", *_services(inventory)],

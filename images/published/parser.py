@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from images.inventory import CachedFile, Feature, Qfe
+from images.notes.facts import PREVIEW_MARK
 from images.published.notes import NotedImage, NotedService, NotedValue, PublishedNotes, PublishedNotesError
 
 _MAX_BYTES = 32 * 2**20
@@ -121,7 +122,8 @@ def _qfes(lines: list[_Line]) -> tuple[Qfe, ...]:
             parts = [part.strip() for part in (line.text + " ").split(" :")]
         if len(parts) != 3 or not parts[0].startswith("KB"):
             line.refuse("no row of a QFE")
-        found.append(Qfe(kb=parts[0], description=parts[1], support_link=parts[2]))
+        # Our own notes mark optional previews; the description is Windows' own words.
+        found.append(Qfe(kb=parts[0], description=parts[1].removesuffix(PREVIEW_MARK), support_link=parts[2]))
     return tuple(found)
 
 

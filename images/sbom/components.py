@@ -53,10 +53,11 @@ def updates(qfes: Iterable[Qfe], lock: ImageLock) -> list[Component]:
     `library` is what CycloneDX recommends where no other type fits.
     """
     files = {update.kb: update.file for update in lock.updates if update.file is not None}
-    return [_update(qfe, files.get(qfe.kb)) for qfe in qfes]
+    previews = {update.kb for update in lock.updates if update.preview}
+    return [_update(qfe, files.get(qfe.kb), preview=qfe.kb in previews) for qfe in qfes]
 
 
-def _update(qfe: Qfe, file: LockedFile | None) -> Component:
+def _update(qfe: Qfe, file: LockedFile | None, *, preview: bool) -> Component:
     component: Component = {"type": "library", "bom-ref": f"qfe:{qfe.kb}", "publisher": MICROSOFT, "name": qfe.kb}
     if qfe.description:
         component["description"] = qfe.description
@@ -64,6 +65,8 @@ def _update(qfe: Qfe, file: LockedFile | None) -> Component:
         component |= {"hashes": _sha256(file.sha256), "purl": file_purl(qfe.kb, sha256=file.sha256, url=file.url)}
     if qfe.support_link:
         component["externalReferences"] = [{"type": "release-notes", "url": qfe.support_link}]
+    if preview:
+        component["properties"] = _properties(("preview", "true"))
     return component
 
 

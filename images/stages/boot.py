@@ -71,6 +71,25 @@ class BootstrapResult(StageResult):
     downloads: int
 
 
+class NetworkingCheck(Frozen):
+    """One step of a pod's networking; a step that was not reached because an earlier one failed has failed as well."""
+
+    name: str
+    passed: bool
+    seconds: float
+    error: str
+
+
+class NetworkingInput(StageInput):
+    """A network of its own that must not be in use: 10.244.250.0/24 and the like."""
+
+    subnet: str = Field(pattern=r"^\d+\.\d+\.\d+\.0/24$")
+
+
+class NetworkingResult(StageResult):
+    checks: tuple[NetworkingCheck, ...]
+
+
 class OutboundInput(StageInput):
     blocked: bool = Field(description="True adds a firewall rule that refuses outbound traffic; answers of WinRM still pass.")
 
@@ -80,6 +99,9 @@ TEST_FIRST_BOOT = StageContract("test-first-boot", "Test-FirstBoot.ps1", NoInput
 TEST_NODE_BOOTSTRAP = StageContract(
     "test-node-bootstrap", "Test-NodeBootstrap.ps1", BootstrapInput, BootstrapResult, timeout_s=3600, title="Node bootstrap"
 )
+TEST_NETWORKING = StageContract(
+    "test-pod-networking", "Test-PodNetworking.ps1", NetworkingInput, NetworkingResult, elevated=True, title="Pod networking"
+)
 SET_OUTBOUND = StageContract("set-outbound-access", "Set-OutboundAccess.ps1", OutboundInput, StageResult, title="Outbound network")
 
-BOOT_STAGES = (TEST_FIRST_BOOT, TEST_NODE_BOOTSTRAP, SET_OUTBOUND)
+BOOT_STAGES = (TEST_FIRST_BOOT, TEST_NODE_BOOTSTRAP, TEST_NETWORKING, SET_OUTBOUND)

@@ -17,6 +17,8 @@ class LayerName(StrEnum):
     RUNTIME = "runtime"
     IMAGES = "images"
     ARTIFACTS = "artifacts"
+    FIX = "fix"
+    """A private fix; only in plans that have one."""
     FINISH = "finish"
 
 

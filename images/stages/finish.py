@@ -1,4 +1,4 @@
-"""Stages that end a build: Defender, settings again, clean-up, identity, inventory, generalize."""
+"""Stages that end a layer or a build: clean-up before a checkpoint, Defender, settings again, identity, inventory, generalize."""
 
 from __future__ import annotations
 
@@ -54,6 +54,10 @@ class ClearBuildLeftoverResult(StageResult):
     free_bytes: int
 
 
+class ClearRunCommandResult(StageResult):
+    removed: tuple[str, ...] = Field(description="Paths of what went: files and tasks.")
+
+
 class GeneralizeInput(StageInput):
     sysprep_timeout_s: int = Field(description="Bound of the wait for IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE.")
     build_account: str = Field(description="Account that the last contact removes.")
@@ -75,6 +79,10 @@ UPDATE_DEFENDER = StageContract(
 CLEAR_LEFTOVERS = StageContract(
     "clear-build-leftover", "Clear-BuildLeftover.ps1", NoInput, ClearBuildLeftoverResult, elevated=True, timeout_s=3600, title="Clean-up"
 )
+CLEAR_RUN_COMMAND = StageContract(
+    "clear-run-command", "Clear-RunCommandTrace.ps1", NoInput, ClearRunCommandResult, timeout_s=120, title="Prepare the checkpoint"
+)
+"""The last stage before a VM is stopped for its checkpoint, in every layer; part of no plan and no fingerprint."""
 SET_IDENTITY = StageContract("set-vhd-identity", "Set-VhdIdentity.ps1", VhdIdentityInput, StageResult, title="Identity file")
 TEST_FREE_SPACE = StageContract("test-free-space", "Test-FreeSpace.ps1", FreeSpaceInput, FreeSpaceResult, title="Free space")
 SET_TEXT_FILE = StageContract("set-text-file", "Set-TextFile.ps1", TextFileInput, StageResult, title="Text file")
@@ -89,6 +97,7 @@ FINISH_STAGES = (
     REGISTER_EXPAND_VOLUME,
     UPDATE_DEFENDER,
     CLEAR_LEFTOVERS,
+    CLEAR_RUN_COMMAND,
     SET_IDENTITY,
     TEST_FREE_SPACE,
     SET_TEXT_FILE,

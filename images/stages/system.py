@@ -48,6 +48,8 @@ class UpdateFile(Frozen):
     sha256: str
     size_bytes: int
     installer: Literal["wusa", "dism"] = Field(description="wusa for .msu on 17763 and 20348; dism for .cab and on 26100.")
+    build: str | None = Field(default=None, description="build.UBR that this update brings.")
+    checkpoint: bool = Field(default=False, description="A later update of the list is a difference to it: DISM takes it from the folder.")
 
 
 class UpdateInput(StageInput):
@@ -55,9 +57,23 @@ class UpdateInput(StageInput):
     promised_build: str | None = Field(description="build.UBR that must be there after the restart, checked by get-guest-state.")
 
 
+class AgentUpdate(Frozen):
+    """An update that the Windows Update agent fetches itself."""
+
+    kb: str
+    build: str | None = Field(description="build.UBR that this update brings.")
+
+
+class AgentUpdateInput(StageInput):
+    updates: tuple[AgentUpdate, ...] = Field(description="Exactly these are installed, in this order, whatever else Windows Update offers.")
+    promised_build: str | None = Field(description="build.UBR that must be there after the restart, checked by get-guest-state.")
+
+
 class UpdateOutcome(Frozen):
     kb: str
-    outcome: Literal["installed", "already-installed", "superseded"]
+    outcome: Literal["installed", "already-installed", "superseded", "with-target"] = Field(
+        description="with-target: a checkpoint that lies beside the update that needs it."
+    )
     exit_code: int
 
 
@@ -135,6 +151,15 @@ INSTALL_UPDATE = StageContract(
     timeout_s=3 * 3600,
     title="Updates (QFEs)",
 )
+INSTALL_AGENT_UPDATE = StageContract(
+    "install-agent-update",
+    "Install-AgentUpdate.ps1",
+    AgentUpdateInput,
+    UpdateResult,
+    elevated=True,
+    timeout_s=3 * 3600,
+    title="Updates (Windows Update)",
+)
 INSTALL_FEATURE = StageContract(
     "install-feature", "Install-NodeFeature.ps1", FeatureInput, FeatureResult, elevated=True, timeout_s=3600, title="Features"
 )
@@ -154,6 +179,7 @@ SYSTEM_STAGES = (
     INSTALL_CAPABILITY,
     SET_OPENSSH,
     INSTALL_UPDATE,
+    INSTALL_AGENT_UPDATE,
     INSTALL_FEATURE,
     SET_WINRM_START,
     RESTART_GUEST,

@@ -2,6 +2,7 @@
 
 from images.steps.artifacts import PlannedFile, artifacts_steps, planned_files
 from images.steps.finish import RELEASE_NOTES_PATH, finish_steps
+from images.steps.fix import fix_steps
 from images.steps.runtime import images_steps, runtime_steps
 from images.steps.step import Step
 from images.steps.system import os_steps
@@ -12,6 +13,7 @@ __all__ = [
     "Step",
     "artifacts_steps",
     "finish_steps",
+    "fix_steps",
     "images_steps",
     "os_steps",
     "planned_files",

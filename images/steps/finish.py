@@ -7,6 +7,8 @@ from typing import Final
 
 from images.definition import ImageDefinition
 from images.lock import ImageLock
+from images.privacy import MARK_KEY, PUBLIC_SCOPE
+from images.private_fix import PrivateFix, settings_with_fix
 from images.stages.contract import NoInput
 from images.stages.finish import (
     CLEAR_LEFTOVERS,
@@ -21,6 +23,7 @@ from images.stages.finish import (
     FreeSpaceInput,
     InventoryInput,
 )
+from images.steps.fix import mark_steps, switch_steps
 from images.steps.runtime import registry_steps
 from images.steps.sources import runtime_archive_path
 from images.steps.step import Step
@@ -34,13 +37,17 @@ SYSPREP_TIMEOUT_S: Final = 1800
 _NOTED_KEYS: Final = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate",
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU",
+    MARK_KEY,
 )
 _SHARED_FOLDERS: Final = frozenset({"windows", "program files", "program files (x86)", "programdata", "users"})
 _SCHANNEL: Final = r"HKLM:\SYSTEM\CurrentControlSet\Control\SecurityProviders\SCHANNEL\Protocols"
 
 
-def finish_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
-    """The steps of the `finish` layer, in order; the lock is not needed, everything locked is on the disk by now."""
+def finish_steps(definition: ImageDefinition, lock: ImageLock, fix: PrivateFix | None = None, scope: str = PUBLIC_SCOPE) -> Iterator[Step]:
+    """The steps of the `finish` layer, in order; the lock is not needed, everything locked is on the disk by now.
+
+    What switches a private fix on is set after the definition's values, which may be others; an image of a private scope bears its mark.
+    """
     del lock
     if definition.expand_volume_task:
         yield Step.of(REGISTER_EXPAND_VOLUME, NoInput())
@@ -48,10 +55,12 @@ def finish_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]
         yield Step.of(UPDATE_DEFENDER, DefenderInput(**definition.defender.model_dump()))
     yield from policy_steps(definition)
     yield from registry_steps(definition, restart_after=False)
+    yield from switch_steps(fix, restart_after=False)
+    yield from mark_steps(scope)
     yield Step(SET_IDENTITY, at_run_time=("vhd_id",))
     yield Step.of(CLEAR_LEFTOVERS, NoInput())
     yield Step.of(TEST_FREE_SPACE, FreeSpaceInput(minimum_free_bytes=round(definition.minimum_free_gib * 2**30)))
-    yield Step.of(GET_INVENTORY, inventory_input(definition))
+    yield Step.of(GET_INVENTORY, inventory_input(definition, fix))
     yield Step(SET_TEXT_FILE, {"path": RELEASE_NOTES_PATH}, at_run_time=("text",))
     yield Step(
         GENERALIZE,
@@ -60,7 +69,7 @@ def finish_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]
     )
 
 
-def inventory_input(definition: ImageDefinition) -> InventoryInput:
+def inventory_input(definition: ImageDefinition, fix: PrivateFix | None = None) -> InventoryInput:
     """What an inventory of this image looks at: the top folders of its caches and tools, and the keys it sets."""
     cached = [package.destination for package in definition.packages if not package.expand]
     cached += [artifact.destination for artifact in definition.oci_artifacts]
@@ -68,7 +77,7 @@ def inventory_input(definition: ImageDefinition) -> InventoryInput:
     if definition.container_runtime is not None:
         cached.append(runtime_archive_path(definition).rpartition("\\")[0])
     tools = [package.destination for package in definition.packages if package.expand]
-    keys = [*_NOTED_KEYS, *(setting.path.rstrip("\\") for setting in definition.registry)]
+    keys = [*_NOTED_KEYS, *(setting.path.rstrip("\\") for setting in settings_with_fix(definition.registry, fix))]
     system = definition.system
     for protocol in (*system.tls_disabled, *system.tls_enabled):
         keys += [f"{_SCHANNEL}\\{protocol}\\{side}" for side in ("Client", "Server")]

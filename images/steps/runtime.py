@@ -8,7 +8,7 @@ from typing import Final
 from images.definition import ImageDefinition
 from images.lock import ImageLock
 from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageToPull, PullImageInput
-from images.stages.system import SET_REGISTRY, RegistryInput
+from images.stages.system import SET_REGISTRY, SET_WINRM_START, RegistryInput, WinRmStartModeInput
 from images.steps.sources import runtime_archive_path, source_file
 from images.steps.step import Step
 
@@ -18,7 +18,12 @@ PULL_ATTEMPTS: Final = 5
 
 
 def runtime_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
-    """The steps of the `runtime` layer; registry values of HNS and feature overrides take effect at the next boot."""
+    """The steps of the `runtime` layer; registry values of HNS and feature overrides take effect at the next boot.
+
+    WinRM starts with Windows again: Hyper-V's first boot, for which the os layer delayed it, is over.
+    """
+    if definition.features:
+        yield Step.of(SET_WINRM_START, WinRmStartModeInput(mode="auto"))
     runtime = definition.container_runtime
     if runtime is not None:
         archive = source_file(lock, runtime.url, runtime_archive_path(definition))

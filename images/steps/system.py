@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Literal
 
 from images.catalogue import DISM_ONLY_BUILDS
 from images.definition import ImageDefinition
-from images.errors import DefinitionError, Problem
 from images.fingerprint import CACHE_SCHEME
-from images.lock import ImageLock
+from images.lock import ImageLock, LockedFile, LockedUpdate
 from images.stages.contract import NoInput
 from images.stages.system import (
     ADD_UDP_EXCLUSION,
     EXPAND_OS_PARTITION,
+    INSTALL_AGENT_UPDATE,
     INSTALL_CAPABILITY,
     INSTALL_FEATURE,
     INSTALL_UPDATE,
@@ -22,6 +23,8 @@ from images.stages.system import (
     SET_TLS_PROTOCOL,
     SET_UPDATE_POLICY,
     SET_WINRM_START,
+    AgentUpdate,
+    AgentUpdateInput,
     CapabilityInput,
     FeatureInput,
     OpenSshInput,
@@ -34,6 +37,7 @@ from images.stages.system import (
     WinRmStartModeInput,
 )
 from images.steps.step import Step
+from images.updates.feed import build_numbers
 
 
 def os_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
@@ -49,14 +53,12 @@ def os_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
         yield Step.of(INSTALL_CAPABILITY, CapabilityInput(capabilities=definition.capabilities))
     if system.openssh is not None:
         yield Step.of(SET_OPENSSH, OpenSshInput(**system.openssh.model_dump()))
-    if definition.updates:
-        # Servicing refuses to stack features on updates that still wait for their restart, and the promised build shows only after it.
-        yield Step.of(INSTALL_UPDATE, _updates(definition, lock), restart_after=True)
+    yield from update_steps(lock)
     if definition.features:
         # Hyper-V rebuilds the network at its first boot; a WinRM that started before would be cut off.
         yield Step.of(SET_WINRM_START, WinRmStartModeInput(mode="delayed-auto"))
+        # Last in its layer: the restart that it needs is the stop for the checkpoint. The next layer makes WinRM start at once again.
         yield Step.of(INSTALL_FEATURE, FeatureInput(features=definition.features), restart_after=True)
-        yield Step.of(SET_WINRM_START, WinRmStartModeInput(mode="auto"))
 
 
 def policy_steps(definition: ImageDefinition) -> Iterator[Step]:
@@ -67,43 +69,38 @@ def policy_steps(definition: ImageDefinition) -> Iterator[Step]:
         yield Step.of(SET_TLS_PROTOCOL, TlsProtocolInput(disabled=system.tls_disabled, enabled=system.tls_enabled))
 
 
-def _updates(definition: ImageDefinition, lock: ImageLock) -> UpdateInput:
-    build = int(lock.base_version.split(".", 1)[0])
-    files: list[UpdateFile] = []
-    promised: str | None = None
-    for update in lock.updates:
-        if update.file is None:
-            raise DefinitionError(
-                [
-                    Problem(
-                        definition.name,
-                        0,
-                        "updates",
-                        f"{update.kb} has no URL",
-                        "give the .msu or .cab from catalog.update.microsoft.com; the Windows Update agent can not be pinned to bytes",
-                    )
-                ]
-            )
-        name = update.file.url.split("?", 1)[0].rsplit("/", 1)[-1]
-        files.append(
-            UpdateFile(
-                kb=update.kb,
-                file_name=name,
-                url=f"{CACHE_SCHEME}{update.file.sha256}",
-                sha256=update.file.sha256,
-                size_bytes=update.file.size_bytes,
-                installer=_installer(build, name),
-            )
-        )
-        promised = _newer(promised, update.build)
-    return UpdateInput(updates=tuple(files), promised_build=promised)
+def update_steps(lock: ImageLock) -> Iterator[Step]:
+    """The locked updates in their order: files in one step, what the Windows Update agent fetches in another, each with its restart.
+
+    Servicing refuses to stack features on updates that still wait for their restart, and the promised build shows only after it.
+    """
+    windows_build = int(lock.base_version.split(".", 1)[0])
+    for has_file, group in groupby(lock.updates, key=lambda update: update.file is not None):
+        updates = tuple(group)
+        promised = max((update.build for update in updates if update.build), key=build_numbers, default=None)
+        if has_file:
+            files = tuple(_update_file(update, update.file, windows_build, promised) for update in updates if update.file is not None)
+            yield Step.of(INSTALL_UPDATE, UpdateInput(updates=files, promised_build=promised), restart_after=True)
+        else:
+            named = tuple(AgentUpdate(kb=update.kb, build=update.build) for update in updates)
+            yield Step.of(INSTALL_AGENT_UPDATE, AgentUpdateInput(updates=named, promised_build=promised), restart_after=True)
+
+
+def _update_file(update: LockedUpdate, file: LockedFile, windows_build: int, promised: str | None) -> UpdateFile:
+    name = file.url.split("?", 1)[0].rsplit("/", 1)[-1]
+    is_older = update.build is not None and promised is not None and build_numbers(update.build) < build_numbers(promised)
+    return UpdateFile(
+        kb=update.kb,
+        file_name=name,
+        url=f"{CACHE_SCHEME}{file.sha256}",
+        sha256=file.sha256,
+        size_bytes=file.size_bytes,
+        installer=_installer(windows_build, name),
+        build=update.build,
+        # Where DISM takes what an update builds on from its folder, an older cumulative update is there for that.
+        checkpoint=update.checkpoint or (is_older and windows_build in DISM_ONLY_BUILDS),
+    )
 
 
 def _installer(build: int, file_name: str) -> Literal["wusa", "dism"]:
     return "dism" if file_name.lower().endswith(".cab") or build in DISM_ONLY_BUILDS else "wusa"
-
-
-def _newer(one: str | None, other: str | None) -> str | None:
-    """The newer of two build.UBR, compared as numbers: 20348.999 is older than 20348.1006."""
-    present = [each for each in (one, other) if each]
-    return max(present, key=lambda build: tuple(int(part) for part in build.split(".")), default=None)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from images.errors import BuildError, ConfigurationError, CopyError
+from images.errors import BuildError, ConfigurationError, CopyError, PrivateImageError
+from images.privacy import Evidence, refuse_private
 from infra.azure.blob_sas import read_sas
 from infra.azure.blob_storage import ensure_container
 from infra.azure.page_blob import Progress, check_fixed_vhd, hash_page_blob
+from infra.azure.private_mark import refuse_private_blob
 from infra.azure.profile import StorageAccess
-from infra.azure.server_copy import copy_on_server, record_sha256, remove_copy
+from infra.azure.server_copy import copy_on_server, record_sha256, recorded_sha256, remove_copy
 from infra.azure.session import Cloud
 
 SAS_HOURS = 6.0
@@ -54,19 +56,25 @@ def copy_vhd(
     """Copy the VHD on the server side with a read-only SAS, follow it to its end and verify length, footer and content.
 
     A transfer that breaks off is continued with the ranges that are missing. CopyError when it fails; what was copied is removed then.
+    PrivateImageError, before anything is made, when the VHD or its new place shows any sign of private work.
     """
     where = f"{target.account}/{container}/{name}"
+    refuse_private("copy a VHD", Evidence(names=(container, name)))
     try:
+        refuse_private_blob("copy a VHD", cloud, source.container, source.blob_name)
         ensure_container(cloud, container, target)
         with cloud.blobs(target).get_blob_client(container, name) as blob:
+            published = recorded_sha256(blob) == source.sha256
             try:
                 return _copy_and_verify(cloud, source, target, container, name, on_progress=on_progress, on_event=on_event)
-            except BaseException:
-                # Also when the user stops the build: its id, and so the copy's name, never comes again.
-                with suppress(BuildError):
-                    remove_copy(blob)
+            except BaseException as error:
+                # Also when the user stops the build: nobody may ever ask for this copy again. One that an earlier run verified is no
+                # half-made one, and goes only when it turns out to be wrong.
+                if not published or isinstance(error, CopyError):
+                    with suppress(BuildError):
+                        remove_copy(blob)
                 raise
-    except CopyError:
+    except (CopyError, PrivateImageError):
         raise
     except BuildError as error:
         hint = error.hint or "check that the target account exists and lets this identity write"

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from azure.mgmt.compute import models
 
 CREATE_DEADLINE_S = 3600
+WINRM_PORT = "winrm_port"
+"""Tag of a VM: the port that its network lets through, and where whoever takes the VM over makes first contact."""
+DEFAULT_WINRM_PORT = 5986
 DELETE_DEADLINE_S = 1800
 
 
@@ -54,10 +57,19 @@ def provision(cloud: Cloud, request: VmRequest, tags: BuildTags, on_event: Calla
         on_event=on_event,
     )
     password = None if isinstance(request.source, ExistingDisk) else new_admin_password()
+    vm_own_tags = {**azure_tags, **request.tags, WINRM_PORT: str(request.winrm_port)}
 
     def attempt(placement: Placement) -> BuildVm:
         on_event(f"creating {request.role} VM: {placement}")
-        return _create(cloud, group, request, network, placement=placement, password=password, tags=azure_tags)
+        return _create(
+            cloud,
+            group,
+            request,
+            network,
+            placement=placement,
+            password=password,
+            tags=vm_own_tags,
+        )
 
     vm = allocate(_candidates(cloud, request), attempt, on_event)
     on_event(f"VM {vm.name} runs: {vm.size}, {vm.address}")
@@ -80,6 +92,24 @@ def find_vm(cloud: Cloud, build_id: str, role: Role = "build") -> BuildVm | None
     if address is None or state not in {"Succeeded", "Updating"} or (vm.tags or {}).get(BUILD_ID) != build_id:
         return None
     return _build_vm(vm, group, role, address, None)
+
+
+def vm_tags(cloud: Cloud, vm: BuildVm) -> dict[str, str]:
+    """All tags of a VM. Raises CloudError."""
+    with refusals(f"read the tags of VM {vm.name}"):
+        return dict(cloud.compute.virtual_machines.get(vm.resource_group, vm.name).tags or {})
+
+
+def tag_vm(cloud: Cloud, vm: BuildVm, **tags: str) -> None:
+    """Give a VM more tags; its others stay. Raises CloudError."""
+    from azure.mgmt.compute.models import VirtualMachineUpdate
+
+    body = VirtualMachineUpdate({"tags": vm_tags(cloud, vm) | tags})
+    cloud.wait.finish(
+        f"tag VM {vm.name}",
+        lambda polling: cloud.compute.virtual_machines.begin_update(vm.resource_group, vm.name, body, polling=polling),
+        deadline_s=DELETE_DEADLINE_S,
+    )
 
 
 def delete_vm(cloud: Cloud, group: str, name: str) -> None:
@@ -206,5 +236,6 @@ def _build_vm(vm: models.VirtualMachine, group: str, role: Role, address: str, p
         size=str(getattr(hardware.vm_size, "value", hardware.vm_size)),
         zone=vm.zones[0] if vm.zones else None,
         role=role,
+        winrm_port=int((vm.tags or {}).get(WINRM_PORT, DEFAULT_WINRM_PORT)),
         admin_password=password,
     )

@@ -12,11 +12,11 @@ from pydantic import SecretStr
 
 from images.errors import BuildError, CaptureError, CloudError
 from infra.azure.blob_storage import BuildBlobs, ensure_container
-from infra.azure.page_blob import ContentHash, Progress, check_fixed_vhd, hash_page_blob
+from infra.azure.page_blob import ContentHash, Progress, check_fixed_vhd
 from infra.azure.refusals import refusals
 from infra.azure.server_copy import copy_on_server, record_sha256, remove_copy
 from infra.azure.session import Cloud
-from infra.azure.vm_power import deallocate, generalize
+from infra.azure.vm_power import generalize
 from infra.azure.vm_request import BuildVm
 
 if TYPE_CHECKING:
@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
 ACCESS_S = 6 * 3600
 ACCESS_DEADLINE_S = 900
+
+
+@dataclass(frozen=True)
+class VhdBlob:
+    """A fixed VHD in the builds container whose length and footer are right; its content was not read back yet. Sizes in bytes."""
+
+    container: str
+    blob_name: str
+    url: str
+    size_bytes: int
+    method: str
 
 
 @dataclass(frozen=True)
@@ -78,43 +89,58 @@ def capture(
     *,
     on_progress: Progress = lambda _done, _total: None,
     on_event: Callable[[str], None] = lambda _: None,
-) -> CapturedVhd:
-    """The OS disk of a VM that sysprep has shut down, as a verified fixed VHD in the builds container.
+) -> VhdBlob:
+    """The OS disk of a deallocated VM that sysprep has shut down, as a fixed VHD in the builds container.
 
-    May be repeated for the same VM: the part of its disk that was copied is not copied again. Raises CloudError, and CaptureError when the
-    VHD is not sound.
+    May be repeated for the same VM: the part of its disk that was copied is not copied again. Its content is read by `read_back`, which may
+    run beside the first use of the VHD. Raises CloudError, and CaptureError when length or footer are wrong.
     """
-    on_event(f"deallocating {vm.name}")
-    deallocate(cloud, vm)
     _generalize_once(cloud, vm)
     ensure_container(cloud, blobs.container)
     # A generalized VM never starts again, so its disk stands for its content. The next attempt's disk has the same name.
-    identity = f"disk-{_unique_id(cloud, vm)}"
+    identity = f"disk-{disk_unique_id(cloud, vm)}"
     with blobs.client(name) as target:
         with disk_read_access(cloud, vm.resource_group, vm.os_disk_name) as source:
             on_event(f"copying disk {vm.os_disk_name} to {blobs.container}/{blobs.blob_name(name)}")
             outcome = copy_on_server(cloud, source, target, identity=identity, on_progress=on_progress, on_event=on_event)
-        try:
-            on_event("reading the VHD back")
-            content = _verify(target, outcome.size_bytes)
-        except CaptureError:
-            # Complete but not sound: left there, the next attempt would take it for done.
-            with suppress(BuildError):
-                remove_copy(target)
-            raise
-    return CapturedVhd(
-        container=blobs.container,
-        blob_name=blobs.blob_name(name),
-        url=blobs.url(name),
-        sha256=content.sha256,
-        size_bytes=content.size_bytes,
-        data_bytes=content.data_bytes,
-        method=outcome.method,
-    )
+        with _unsound_is_removed(target):
+            size = check_fixed_vhd(target)
+            if size != outcome.size_bytes:
+                raise CaptureError(f"the VHD has {size} bytes, the disk {outcome.size_bytes}", hint="capture again")
+    return VhdBlob(blobs.container, blobs.blob_name(name), blobs.url(name), size, outcome.method)
 
 
-def _unique_id(cloud: Cloud, vm: BuildVm) -> str:
-    """The id that Azure gives a disk for its life; its resource id is only a name."""
+def read_back(blobs: BuildBlobs, vhd: VhdBlob, read: Callable[[BlobClient], ContentHash], name: str = "image.vhd") -> CapturedVhd:
+    """The VHD with the hash of its content; `read` reads all of it, and may keep it.
+
+    Raises what `read` raises: CloudError, CaptureError when the VHD is not sound; it is then deleted.
+    """
+    with blobs.client(name) as target, _unsound_is_removed(target):
+        content = read(target)
+        if content.size_bytes != vhd.size_bytes:
+            raise CaptureError(f"{content.size_bytes} bytes were read of a VHD of {vhd.size_bytes}", hint="capture again")
+    return CapturedVhd(vhd.container, vhd.blob_name, vhd.url, content.sha256, vhd.size_bytes, content.data_bytes, vhd.method)
+
+
+def note_sha256(blobs: BuildBlobs, captured: CapturedVhd, name: str = "image.vhd") -> None:
+    """Note the content's hash at the blob, for whoever finds it; readers that want it unchanged must be done. Raises CloudError."""
+    with blobs.client(name) as target:
+        record_sha256(target, captured.sha256)
+
+
+@contextmanager
+def _unsound_is_removed(target: BlobClient) -> Iterator[None]:
+    try:
+        yield
+    except CaptureError:
+        # Complete but not sound: left there, the next attempt would take it for done.
+        with suppress(BuildError):
+            remove_copy(target)
+        raise
+
+
+def disk_unique_id(cloud: Cloud, vm: BuildVm) -> str:
+    """The id that Azure gives the OS disk of a VM for its life; its resource id is only a name. Raises CloudError."""
     with refusals(f"look up disk {vm.os_disk_name}"):
         disk = cloud.compute.disks.get(vm.resource_group, vm.os_disk_name)
     if disk.properties is None or not disk.properties.unique_id:
@@ -126,15 +152,6 @@ def _granted_url(granted: AccessUri, disk_name: str) -> SecretStr:
     if not granted.access_sas:
         raise CloudError(f"Azure granted access to disk {disk_name} without an address", code="NoAccessSas", hint="capture again")
     return SecretStr(granted.access_sas)
-
-
-def _verify(target: BlobClient, disk_bytes: int) -> ContentHash:
-    size = check_fixed_vhd(target)
-    if size != disk_bytes:
-        raise CaptureError(f"the VHD has {size} bytes, the disk {disk_bytes}", hint="capture again")
-    content = hash_page_blob(target)
-    record_sha256(target, content.sha256)
-    return content
 
 
 def _generalize_once(cloud: Cloud, vm: BuildVm) -> None:

@@ -24,6 +24,11 @@ class CloudProfile(Frozen):
     subscription_id: str
     location: str = Field(description="Azure region, for example westus3.")
     vm_sizes: tuple[str, ...] = Field(min_length=1, description="Sizes to try in this order when an allocation is refused.")
+    vcpu_quota: int | None = Field(
+        default=None,
+        ge=1,
+        description="vCPUs that the VMs of all builds together may have at a time; others wait. Empty: no limit but Azure's own.",
+    )
     zones: tuple[str, ...] = Field(default=(), description="Zones to try; empty leaves the choice to Azure.")
     resource_group_prefix: str = "winvhd"
     arm_endpoint: str = "https://management.azure.com"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from images.errors import CloudError, ConfigurationError
 from infra.azure.refusals import refusals
 from infra.azure.session import Cloud
-from infra.azure.tags import BUILD_ID, BuildTags
+from infra.azure.tags import BUILD_ID, FLOW_RUN_ID, BuildTags, is_ours
 
 if TYPE_CHECKING:
     from azure.mgmt.resource.resources.models import ResourceGroup
@@ -54,6 +54,21 @@ def find_group(cloud: Cloud, build_id: str) -> ResourceGroup | None:
             return cloud.resources.resource_groups.get(name)
         except ResourceNotFoundError:
             return None
+
+
+def groups_of_run(cloud: Cloud, flow_run_id: str) -> list[str]:
+    """Names of our resource groups that carry a flow run's id and are not being deleted yet. Raises CloudError."""
+    with refusals(f"list the resource groups of run {flow_run_id}"):
+        groups = cloud.resources.resource_groups.list(filter=f"tagName eq '{FLOW_RUN_ID}' and tagValue eq '{flow_run_id}'")
+        return [
+            group.name
+            for group in groups
+            # Checked again here: the filter is a courtesy of the server, deleting is not undone.
+            if group.name
+            and is_ours(group.tags)
+            and (group.tags or {}).get(FLOW_RUN_ID) == flow_run_id
+            and not (group.properties and group.properties.provisioning_state == "Deleting")
+        ]
 
 
 def delete_group(cloud: Cloud, build_id: str, *, wait: bool = True) -> None:

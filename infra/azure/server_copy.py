@@ -89,7 +89,14 @@ def record_sha256(target: BlobClient, sha256: str) -> None:
     """Note the content's hash at the blob, for whoever finds it. Raises CloudError."""
     with refusals("note the hash of a VHD"):
         metadata = dict(target.get_blob_properties().metadata or {})
-        target.set_blob_metadata(metadata | {SHA256: sha256})
+        if metadata.get(SHA256) != sha256:
+            target.set_blob_metadata(metadata | {SHA256: sha256})
+
+
+def recorded_sha256(target: BlobClient) -> str:
+    """The hash that was noted at a blob once its content was verified; "" without a note or a blob. Raises CloudError."""
+    existing = _existing(target)
+    return ((existing.metadata or {}) if existing else {}).get(SHA256, "")
 
 
 def remove_copy(target: BlobClient) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
+from pydantic import ValidationError
+
+from images.inventory import Inventory
+from images.privacy import MARK_KEY, PRIVATE, Evidence, mark_of, refuse_private
 from infra.azure.blob_storage import BUILDS_CONTAINER
 from infra.azure.refusals import refusals
 from infra.azure.session import Cloud
@@ -27,7 +33,11 @@ class VersionRegister:
         return build_id
 
     def release(self, image: str, version: str, inventory: bytes) -> None:
-        """Remember what is on a version that passed its tests; the same version again replaces it. Raises CloudError."""
+        """Remember what is on a version that passed its tests; the same version again replaces it.
+
+        Raises CloudError, and PrivateImageError for an image with the mark of private work in its inventory or such a name.
+        """
+        refuse_private("record a release", Evidence(names=(image, self._container), mark=_mark(inventory)))
         from azure.storage.blob import ContentSettings
 
         settings = ContentSettings(content_type="application/json")
@@ -39,15 +49,29 @@ class VersionRegister:
 
     def previous(self, image: str, version: str) -> tuple[str, bytes] | None:
         """The newest released version of an image below this one, with its inventory; None when there is none. Raises CloudError."""
+        from azure.core.exceptions import ResourceNotFoundError
+
         start = f"releases/{image}/"
         with refusals("look for the previous release"), self._cloud.blobs().get_container_client(self._container) as container:
-            names = [blob.name.removeprefix(start).removesuffix(".json") for blob in container.list_blobs(name_starts_with=start)]
+            try:
+                names = [blob.name.removeprefix(start).removesuffix(".json") for blob in container.list_blobs(name_starts_with=start)]
+            except ResourceNotFoundError:
+                # A private build may be the first in an account: it has a container of its own.
+                return None
             # Versions compare as numbers: 20348.900 is older than 20348.5499.
             earlier = [name for name in names if _numbers(name) < _numbers(version)]
             if not earlier:
                 return None
             newest = max(earlier, key=_numbers)
             return newest, container.download_blob(_release_name(image, newest)).readall()
+
+
+def _mark(inventory: bytes) -> str | None:
+    try:
+        return mark_of(Inventory.model_validate_json(inventory))
+    except ValidationError:
+        # Of another version of this program: that it lists the key is enough of a sign.
+        return PRIVATE if json.dumps(MARK_KEY).strip('"').lower().encode() in inventory.lower() else None
 
 
 def _release_name(image: str, version: str) -> str:

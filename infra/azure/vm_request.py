@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -56,7 +57,8 @@ class VmRequest:
     """The only address that may connect (an address, CIDR range or service tag); "*" suits the stand-in only."""
     role: Role = "build"
     trusted_launch: bool = False
-    scope: str = "public"
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the VM alone, besides those of the build."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,8 @@ class BuildVm:
     size: str
     zone: str | None
     role: Role
+    winrm_port: int
+    """Where its guest listens, once first contact was made."""
     admin_password: SecretStr | None = field(default=None, repr=False, compare=False)
     """Only in the process that made the VM; a VM taken over, or made from an existing disk, has none."""
 

@@ -1,4 +1,4 @@
-"""The pull side of the OCI distribution API: digests of tags, and the files of an artifact.
+"""The pull side of the OCI distribution API: digests of tags, what a Windows host takes of an image, and the files of an artifact.
 
 Specification: https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md. mcr.microsoft.com serves anonymous pulls without
 a token; registries that want one answer 401 with a Bearer challenge, which is followed for anonymous pulls.
@@ -11,11 +11,11 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
-from pydantic import ValidationError
 
+from images.container_platform import host_entry, platforms_of
 from images.errors import ArtifactError
 from images.lock import LockedContainerImage, LockedOciArtifact, LockedOciFile
 from infra.fetch.http import FetchFailed, broken, fetch, refused
@@ -55,6 +55,17 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
     return content
 
 
+def _pulled_bytes(manifest: Manifest) -> int:
+    """Size of config and layers, as the manifest gives them."""
+    return sum(int(part["size"]) for part in (manifest.content["config"], *manifest.content["layers"]))
+
+
+def _against_specification(reference: str) -> NoReturn:
+    raise ArtifactError(
+        f"the manifest of {reference} is not as the OCI specification says", hint="look at it with a registry client, such as oras"
+    ) from None
+
+
 class Registry:
     """Reads registries through one HTTP client; `route` gives the address to ask for a public URL."""
 
@@ -65,8 +76,9 @@ class Registry:
 
     def manifest(self, registry: str, repository: str, reference: str) -> Manifest:
         """The manifest or index behind a tag or digest; raises ArtifactError when it is not there or does not fit its digest."""
-        url = f"https://{registry}/v2/{repository}/manifests/{reference}"
+        return self._document(f"https://{registry}/v2/{repository}/manifests/{reference}", reference)
 
+    def _document(self, url: str, reference: str) -> Manifest:
         def once() -> Manifest:
             response = self._get(url, {"Accept": ", ".join(_MEDIA_TYPES)})
             if len(response.content) > _MANIFEST_LIMIT_BYTES:
@@ -106,11 +118,50 @@ class Registry:
             raise FetchFailed("the registry's token service gives no token", again=False)
         return token
 
-    def lock_image(self, reference: str) -> LockedContainerImage:
-        """A container image's digest, the index's where the tag names one; raises ArtifactError."""
+    def lock_image(self, reference: str, windows_build: int) -> LockedContainerImage:
+        """A container image's digest (the index's where the tag names one), and the manifest that a host of this Windows build takes.
+
+        Raises ArtifactError, with what there is, when the image has none for that build. A tag without an index has one manifest for every
+        host, and containerd does not look at its os.version (core/images/image.go, Manifest: the platform is asked of an index's entries);
+        it must still be an image for Windows.
+        """
         registry, repository, tag = split_reference(reference)
-        manifest = self.manifest(registry, repository, tag)
-        return LockedContainerImage(reference=reference, digest=manifest.digest)
+        top = self.manifest(registry, repository, tag)
+        try:
+            if "manifests" not in top.content:
+                return self._single_image(reference, top)
+            entries = list(top.content["manifests"])
+            entry = host_entry(entries, windows_build)
+            if entry is None:
+                there = ", ".join(platforms_of(entries)) or "nothing"
+                raise ArtifactError(
+                    f"{reference} has no image for Windows build {windows_build}; there is: {there}",
+                    hint="take a tag that has one, or a base image of another Windows build",
+                )
+            chosen = self.manifest(registry, repository, str(entry["digest"]))
+            return LockedContainerImage(
+                reference=reference,
+                digest=top.digest,
+                manifest=chosen.digest,
+                os_version=entry["platform"].get("os.version") or None,
+                size_bytes=_pulled_bytes(chosen),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError):
+            _against_specification(reference)
+
+    def _single_image(self, reference: str, top: Manifest) -> LockedContainerImage:
+        registry, repository, _ = split_reference(reference)
+        digest = str(top.content["config"]["digest"])
+        config = self._document(f"https://{registry}/v2/{repository}/blobs/{digest}", digest).content
+        if config.get("os") != "windows":
+            raise ArtifactError(
+                f"{reference} is an image for {config.get('os')}/{config.get('architecture')}, not for Windows",
+                hint="take a tag that has an image for Windows",
+            )
+        version = config.get("os.version") or None
+        return LockedContainerImage(
+            reference=reference, digest=top.digest, manifest=top.digest, os_version=version, size_bytes=_pulled_bytes(top)
+        )
 
     def lock_artifact(self, reference: str) -> LockedOciArtifact:
         """An OCI artifact's digest and its titled files; raises ArtifactError when it has none."""
@@ -122,10 +173,8 @@ class Registry:
                 for layer in manifest.content.get("layers") or ()
                 if _TITLE in (layer.get("annotations") or {})
             )
-        except (KeyError, TypeError, AttributeError, ValidationError):
-            raise ArtifactError(
-                f"the manifest of {reference} is not as the OCI specification says", hint="look at it with a registry client, such as oras"
-            ) from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            _against_specification(reference)
         if not files:
             raise ArtifactError(f"{reference} has no files with a title", hint="is it an OCI artifact rather than a container image?")
         return LockedOciArtifact(reference=reference, digest=manifest.digest, files=files)

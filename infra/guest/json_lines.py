@@ -27,6 +27,8 @@ HINTS = {
     "download-failed": "the guest does not reach the address, or the connection broke; a network rule or a proxy may stand between",
     "hash-mismatch": "the bytes are not those the lock promises; nothing was kept of them",
     "unknown-feature": "this Windows version does not have that feature",
+    "update-failed": "C:\\Windows\\Logs\\CBS\\CBS.log on the guest says why; is the update for this Windows build?",
+    "update-not-offered": "the KB is for another Windows, withdrawn, or part of a newer one: give the URL of its .msu or .cab",
     "sysprep-stuck": "read setupact.log and setuperr.log of the stopped disk",
     "timeout": "the guest still answered: the script hangs or needs more time than its contract gives",
 }

@@ -16,7 +16,7 @@ from infra.guest.endpoint import GuestEndpoint
 from infra.guest.json_lines import Progress
 from infra.guest.limits import LinkLimits
 from infra.guest.package import RECEIVE_PACKAGE, ScriptPackage, build_package
-from infra.guest.restart import guest_state, restart_guest, wait_until_ready
+from infra.guest.restart import guest_state, reboot_around, restart_guest, wait_until_ready
 from infra.guest.runner import OnProgress, ScriptRunner, ignore_progress
 from infra.guest.traffic import LinkTraffic, TrafficMeter
 from infra.guest.transfer import FileContent, SentFile, send_file
@@ -112,6 +112,14 @@ class GuestLink:
         """
         self._scripts()
         return restart_guest(self._runner)
+
+    def reboot_around(self, while_off: Callable[[], None]) -> GuestStateResult:
+        """The state after `while_off` has stopped the machine from outside and started it again; raises what that raises.
+
+        As after `restart`, the link goes on as before.
+        """
+        self._scripts()
+        return reboot_around(self._runner, while_off)
 
     def generalize(self, stage_input: GeneralizeInput, *, run_id: str, on_progress: OnProgress = ignore_progress) -> GeneralizeResult:
         """The last contact: once its result is read the guest removes all traces of the build and shuts down; the link is closed.

@@ -28,15 +28,16 @@ _ALIASES = """
 # https://learn.microsoft.com/powershell/module/ has each of them, for Windows Server 2019 to 2025.
 _WINDOWS_COMMANDS = """
     Add-LocalGroupMember Add-Type Add-WindowsCapability ConvertFrom-Json ConvertTo-Json Enable-LocalUser Expand-Archive ForEach-Object
-    Get-ChildItem Get-CimInstance Get-Disk Get-FileHash Get-HotFix Get-ItemProperty Get-LocalUser Get-MpComputerStatus
-    Get-NetFirewallRule Get-Partition Get-PartitionSupportedSize Get-ScheduledTask Get-Service Get-WSManInstance Get-WinEvent
-    Get-WindowsCapability Get-WindowsFeature Import-Module Install-WindowsFeature Join-Path Move-Item New-CimInstance New-LocalUser
-    New-NetFirewallRule New-Object New-ScheduledTaskAction New-ScheduledTaskPrincipal New-ScheduledTaskSettingsSet
-    New-ScheduledTaskTrigger New-SelfSignedCertificate New-WSManInstance Register-ScheduledTask Remove-CimInstance Remove-Item
-    Remove-ItemProperty Remove-LocalUser Remove-NetFirewallRule Remove-TypeData Remove-WSManInstance Resize-Partition Restart-Service
-    Select-Object Set-Acl Set-CimInstance Set-Item Set-ItemProperty Set-LocalUser Set-Service Set-StrictMode Sort-Object
-    Start-ScheduledTask Start-Service Start-Sleep Stop-ScheduledTask Stop-Service Test-Path Unregister-ScheduledTask Update-HostStorageCache
-    Update-MpSignature Where-Object Write-Output
+    Get-ChildItem Get-CimInstance Get-Disk Get-FileHash Get-HnsEndpoint Get-HnsNetwork Get-HotFix Get-ItemProperty Get-LocalUser
+    Get-MpComputerStatus Get-NetFirewallRule Get-NetIPAddress Get-Partition Get-PartitionSupportedSize Get-ScheduledTask Get-Service
+    Get-WSManInstance Get-WinEvent Get-WindowsCapability Get-WindowsFeature Import-Module Install-WindowsFeature Join-Path Move-Item
+    New-CimInstance New-LocalUser New-NetFirewallRule New-Object New-ScheduledTaskAction New-ScheduledTaskPrincipal
+    New-ScheduledTaskSettingsSet New-ScheduledTaskTrigger New-SelfSignedCertificate New-WSManInstance Register-ScheduledTask
+    Remove-CimInstance Remove-HnsEndpoint Remove-HnsNetwork Remove-Item Remove-ItemProperty Remove-LocalUser Remove-NetFirewallRule
+    Remove-TypeData Remove-WSManInstance Resize-Partition Resolve-DnsName Restart-Service Select-Object Set-Acl Set-CimInstance
+    Set-Item Set-ItemProperty Set-LocalUser Set-Service Set-StrictMode Sort-Object Start-ScheduledTask Start-Service Start-Sleep
+    Stop-ScheduledTask Stop-Service Test-Path Unregister-ScheduledTask Update-HostStorageCache Update-MpSignature Where-Object
+    Write-Output
     """
 
 APPROVED_VERBS = frozenset(_VERBS.split())

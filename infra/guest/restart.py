@@ -15,6 +15,8 @@ from infra.guest.runner import ScriptRunner
 STABLE_LOOKS = 2
 """As many looks in a row must find no automatic service starting: the first may come before they began to."""
 
+_NO_NEW_BOOT = "did not come back with a new boot"
+
 
 def guest_state(runner: ScriptRunner) -> GuestStateResult:
     """The guest's state now; raises GuestSilentError, LinkRefusedError, StageError."""
@@ -23,19 +25,35 @@ def guest_state(runner: ScriptRunner) -> GuestStateResult:
 
 def restart_guest(runner: ScriptRunner) -> GuestStateResult:
     """The state after a restart; raises GuestLinkError when no new boot answers within the limits."""
-    before = guest_state(runner)
-    # Windows computes the boot time from a clock that is set right after boot, so it may move by itself. A shell does not survive a
-    # restart: both must be new.
-    old_shell = runner.connection.shell_id
+    is_new = _boot_after(runner)
     request = _RestartRequest(runner)
 
-    def is_new_boot(now: GuestStateResult) -> bool:
-        if now.boot_time != before.boot_time and runner.connection.shell_id != old_shell:
+    def accept(now: GuestStateResult) -> bool:
+        if is_new(now):
             return True
         request.repeat_when_due()
         return False
 
-    return wait_until_ready(runner, is_new_boot, "did not come back with a new boot")
+    return wait_until_ready(runner, accept, _NO_NEW_BOOT)
+
+
+def reboot_around(runner: ScriptRunner, while_off: Callable[[], None]) -> GuestStateResult:
+    """The state after the machine was stopped and started from outside, which `while_off` does; raises what that raises.
+
+    GuestLinkError when no new boot answers within the limits.
+    """
+    is_new = _boot_after(runner)
+    while_off()
+    return wait_until_ready(runner, is_new, _NO_NEW_BOOT)
+
+
+def _boot_after(runner: ScriptRunner) -> Callable[[GuestStateResult], bool]:
+    """Tells a later boot from the one that runs now."""
+    before = guest_state(runner)
+    # Windows computes the boot time from a clock that is set right after boot, so it may move by itself. A shell does not survive a
+    # restart: both must be new.
+    old_shell = runner.connection.shell_id
+    return lambda now: now.boot_time != before.boot_time and runner.connection.shell_id != old_shell
 
 
 def wait_until_ready(

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import logging
 import sys
+from datetime import date
 from pathlib import Path
 
 from images.errors import BuildError, CancelledError
@@ -25,6 +26,9 @@ def main() -> int:
     command.add_argument("--faults", type=Path, metavar="FILE", help="fault plan, JSON")
     command.add_argument("--latency", type=Path, metavar="FILE", help="latency profile, YAML or JSON")
     command.add_argument("--until-parent-exits", type=int, default=0, metavar="PID", help="end when this process ends")
+    command.add_argument(
+        "--date", type=date.fromisoformat, metavar="YYYY-MM-DD", help="pretend this day: updates and images released later are not there"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     # Both log each request at INFO, URLs with their signatures included.
@@ -41,7 +45,7 @@ def main() -> int:
             # Imported only now: Node.js starts on one core while Python loads the Azure SDK and the guests on the other.
             from infra.local.serve import ServeOptions, serve
 
-            serve(ServeOptions(arguments.state, faults, latency, arguments.until_parent_exits), azurite)
+            serve(ServeOptions(arguments.state, faults, latency, arguments.until_parent_exits, arguments.date), azurite)
     except BuildError as error:
         sys.stderr.write(f"{error.title}: {error}\n")
         return error.exit_code

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fnmatch
 import threading
+import time
 from pathlib import Path
 
 import yaml
@@ -58,9 +59,9 @@ class LatencyProfile(Frozen):
         """True when the operation has an entry."""
         return operation in self.minutes
 
-    def wait(self, operation: str, stopping: threading.Event | None = None) -> None:
-        """Take that long; returns early when `stopping` is set."""
-        seconds = self.seconds(operation)
+    def wait(self, operation: str, stopping: threading.Event | None = None, *, since: float | None = None) -> None:
+        """Take that long, of which what has passed `since` (monotonic clock) is part; returns early when `stopping` is set."""
+        seconds = self.seconds(operation) - (time.monotonic() - since if since is not None else 0.0)
         if seconds > 0:
             (stopping or threading.Event()).wait(seconds)
 

@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from infra.local.loopback import open_listener
 from infra.local.origin.request_log import read_requests
 from infra.local.origin.server import create_app
 from infra.local.ownership import announce, is_alive
+from infra.local.pretended_date import PretendedDate
 from infra.local.state import ResourceStore
 from infra.local.storage_front import StorageFront
 
@@ -49,12 +51,13 @@ METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
 
 @dataclass(frozen=True)
 class ServeOptions:
-    """Where the state lies, what goes wrong, how long things take, and whose end ends the stand-in (0: nobody's)."""
+    """Where the state lies, what goes wrong, how long things take, whose end ends the stand-in (0: nobody's), and the day it pretends."""
 
     state: Path
     faults: FaultPlan
     latency: LatencyProfile
     until_exits_pid: int = 0
+    today: date | None = None
 
 
 def serve(options: ServeOptions, azurite: Azurite) -> None:
@@ -110,7 +113,8 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
     recover(store)
     guests = WsmanGuestHost(folders["disks"], Outside(f"{base}/outside"), faults, options.latency)
     closing.callback(guests.close)
-    outside = create_app(folders["outside"], faults, options.latency)
+    today = PretendedDate(options.today)
+    outside = create_app(folders["outside"], faults, options.latency, today)
     azurite.wait_ready()
     blobs = PageBlobs(azurite.endpoint, azurite.keys)
     operations = Operations(faults, options.latency, LOCATION)
@@ -126,6 +130,7 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
         blobs=blobs,
         faults=faults,
         latency=options.latency,
+        today=today,
         scratch=folders["scratch"],
         vhds=folders["images"],
         provisioning_timeout_s=PROVISIONING_TIMEOUT_S + sum(map(options.latency.seconds, ("guest.specialize", "guest.boot"))),

@@ -2,14 +2,15 @@
 
 Only VHDs are held back. Reads of one blob share its throughput, whoever reads and however many at a time: each waits for its turn, and
 together they take `blob.read` for all of the blob's data (page blobs have a target throughput each:
-https://learn.microsoft.com/azure/storage/blobs/scalability-targets). A Copy Blob takes `blob.copy` before Azurite begins it. All other
-bytes pass as they are, in both directions.
+https://learn.microsoft.com/azure/storage/blobs/scalability-targets). A Copy Blob takes `blob.copy`. Azurite's own time
+is part of it. All other bytes pass as they are, in both directions.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -63,6 +64,14 @@ class _Turns:
         return self.free_at - now
 
 
+@dataclass
+class _Line:
+    """One client's connection."""
+
+    held_until: float = 0.0
+    """When the answer to the request under way may arrive."""
+
+
 class StorageFront:
     """Context manager; `endpoint` stands for Azurite's. `data_bytes` tells how much of a blob (/account/container/name) holds data."""
 
@@ -94,29 +103,38 @@ class StorageFront:
         far_reader, far_writer = await asyncio.open_connection(self._target.hostname, self._target.port)
         self._writers |= {writer, far_writer}
         try:
+            line = _Line()
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
-                await asyncio.gather(self._requests(reader, far_writer), self._answers(far_reader, writer))
+                await asyncio.gather(self._requests(reader, far_writer, line), self._answers(far_reader, writer, line))
         finally:
             for end in (writer, far_writer):
                 end.close()
                 self._writers.discard(end)
 
-    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
         while data := await reader.read(PIECE_BYTES):
+            await asyncio.sleep(line.held_until - time.monotonic())
             writer.write(data)
             await writer.drain()
         writer.close()
 
-    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _requests(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, line: _Line) -> None:
         try:
             while data := await reader.readuntil(b"\r\n\r\n"):
                 head = _Head.parse(data)
-                await asyncio.sleep(await self._seconds(head))
-                writer.write(data)
+                line.held_until = time.monotonic() + await self._seconds(head)
+                writer.write(self._addressed(head, data))
                 await self._body(head, reader, writer)
         except asyncio.IncompleteReadError:
             # The client has no more requests.
             writer.close()
+
+    def _addressed(self, head: _Head, data: bytes) -> bytes:
+        """The head as it must arrive: Azurite copies only from itself, and knows itself by the name that the request gives it."""
+        source = urlsplit(head.headers.get("x-ms-copy-source", "")).netloc
+        if source != self._target.netloc:
+            return data
+        return re.sub(rb"(?im)^host:[^\r]*", f"Host: {source}".encode(), data, count=1)
 
     async def _body(self, head: _Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if head.headers.get("transfer-encoding", "").lower() == "chunked":

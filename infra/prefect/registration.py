@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,15 +36,33 @@ def create_work_pool(api_url: str, template: dict[str, Any]) -> None:
         _accepted(response, "the work pool")
 
 
+BLOCKS_MODULE = "infra.prefect.private_fix_source"
+"""Our own types of blocks."""
+
+
 def register(home: Path, api_url: str) -> None:
-    """Register deployments and automations as deployments/ declares them; raises ConfigurationError with what Prefect says."""
+    """Register block types, and deployments and automations as deployments/ declares them.
+
+    Raises ConfigurationError with what Prefect says.
+    """
     environment = {**os.environ, **prefect_environment(home, api_url=api_url), "WINVHD_ROOT": str(ROOT)}
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    with ThreadPoolExecutor(2, thread_name_prefix="register") as pool:
+        # Each of them is mostly the start of a Prefect of its own.
+        running = [
+            pool.submit(_prefect, environment, "block", "register", "--module", BLOCKS_MODULE),
+            pool.submit(_prefect, environment, "deploy", "--all", "--prefect-file", str(PREFECT_FILE)),
+        ]
+    for command in running:
+        command.result()
+    _set_automations(api_url)
+
+
+def _prefect(environment: dict[str, str], *arguments: str) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180, check=False)
     if done.returncode != 0:
         tail = "\n".join((done.stdout + done.stderr).strip().splitlines()[-6:])
-        raise ConfigurationError(f"`prefect deploy` failed:\n{tail}", hint=f"see {PREFECT_FILE.relative_to(ROOT)}")
-    _set_automations(api_url)
+        raise ConfigurationError(f"`prefect {arguments[0]}` failed:\n{tail}", hint=f"see {PREFECT_FILE.relative_to(ROOT)}")
 
 
 def _set_automations(api_url: str) -> None:

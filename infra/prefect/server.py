@@ -22,6 +22,21 @@ from infra.background import BackgroundProcess, start_process, wait_until_ready
 
 WORK_POOL = "winvhd"
 
+OPTIONAL_SERVICES = (
+    "cancellation_cleanup",
+    "cleanup_reconciler",
+    "db_vacuum",
+    "event_logger",
+    "event_persister",
+    "foreman",
+    "late_runs",
+    "pause_expirations",
+    "scheduler",
+    "task_run_recorder",
+    "triggers",
+)
+"""Services of a Prefect server that a single build does without, by the names of their settings: all but the repossessor."""
+
 
 def prefect_environment(home: Path, *, api_url: str | None = None) -> dict[str, str]:
     """Environment for Prefect: its own home, no telemetry, quiet console; api_url when there is a server."""
@@ -92,16 +107,19 @@ def launch_prefect_server(home: Path, *, port: int, services: bool, with_parent:
     if port_in_use(port):
         raise ConfigurationError(f"port {port} is in use", hint="end what listens there, or choose another port with --port")
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    if not services:
-        command.append("--no-services")
     environment = prefect_environment(home) | {"PREFECT_LOGGING_LEVEL": "WARNING", "PREFECT_LOGGING_SERVER_LEVEL": "WARNING"}
     # A server inherits no client settings: an API URL would make it talk to another server.
     environment |= {
         "PREFECT_API_URL": "",
+        # In memory, where they are by default, leases of concurrency slots are lost with the server, and the slots stay taken for ever.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         # Else the page asks port 4200, whatever port the server has. Without a host it works through a forwarded port as well.
         "PREFECT_SERVER_UI_API_URL": "/api",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     }
+    if not services:
+        # Not --no-services, which leaves out the repossessor as well: what a killed build had of a concurrency limit would never come free.
+        environment |= {f"PREFECT_SERVER_SERVICES_{name.upper()}_ENABLED": "false" for name in OPTIONAL_SERVICES}
     return start_process("the Prefect server", command, log=home / "server.log", environment=environment, with_parent=with_parent)
 
 

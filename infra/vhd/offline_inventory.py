@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from images.inventory import Inventory
+from images.privacy import MARK_KEY
 from infra.vhd.content_store import read_images
 from infra.vhd.hives import open_hive
 from infra.vhd.image_file import DiskImage, open_image
@@ -31,6 +32,7 @@ TOOL_ROOTS = (r"C:\aks-tools",)
 REGISTRY_PATHS = (
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate",
     r"HKLM:\SOFTWARE\Policies\Microsoft\Windows\WindowsUpdate\AU",
+    MARK_KEY,
     r"HKLM:\SYSTEM\CurrentControlSet\Services\VfpExt\Parameters",
     r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State",
     r"HKLM:\SYSTEM\CurrentControlSet\Control\Windows Containers",
@@ -38,7 +40,7 @@ REGISTRY_PATHS = (
     r"HKLM:\Software\Microsoft\Cryptography\Wintrust\Config",
     r"HKLM:\Software\Wow6432Node\Microsoft\Cryptography\Wintrust\Config",
 )
-"""What the published release notes of AKS Windows images list (Azure/AgentBaker, vhdbuilder/release-notes/AKSWindows)."""
+"""What the published release notes of AKS Windows images list (Azure/AgentBaker, vhdbuilder/release-notes/AKSWindows); and our own mark."""
 
 
 def inspect_disk(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from images.definition import E2ESuite
 from images.loading.parts import Fault, Parts
+from images.privacy import is_private_name
 
 _CONTENT = ("features", "capabilities", "container_runtime", "container_images", "packages", "oci_artifacts", "private_packages")
 
@@ -15,6 +16,8 @@ def whole_rules(parts: Parts) -> Iterator[Fault]:
     name = parts.one("name", str)
     if name and name.value != parts.file_stem:
         yield Fault(("name",), f'the file is called "{parts.file_stem}", the image "{name.value}"', "images are found by their file's name")
+    if name and is_private_name(name.value):
+        yield Fault(("name",), "begins with `private`", "that is how private builds are told from all others, which are never published")
     if not any(parts.has(field) for field in _CONTENT):
         if parts.has("updates"):
             yield Fault(

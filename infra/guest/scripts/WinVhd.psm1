@@ -657,6 +657,26 @@ function Test-PendingReboot {
     return $false
 }
 
+function Get-ServicingPackage {
+    # Identities of the packages that servicing keeps in one of these states: 96 waits for a restart, 112 is installed.
+    [CmdletBinding()]
+    [OutputType([string[]])]
+    param([Parameter(Mandatory = $true)][int[]]$State)
+    $packages = [Microsoft.Win32.Registry]::LocalMachine.OpenSubKey('SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing\Packages')
+    try {
+        foreach ($name in $packages.GetSubKeyNames()) {
+            $package = $packages.OpenSubKey($name)
+            if ($State -contains $package.GetValue('CurrentState', 0)) {
+                $name
+            }
+            $package.Dispose()
+        }
+    }
+    finally {
+        $packages.Dispose()
+    }
+}
+
 function Get-ExcludedUdpPort {
     # Ports that an administrator keeps from dynamic use, sorted; netsh marks their ranges with an asterisk.
     [CmdletBinding()]

@@ -6,7 +6,7 @@ import copy
 import re
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from infra.local.arm.page_blobs import PageBlobs
 from infra.local.contracts import DiskStore, GuestHost
 from infra.local.faults import Faults
 from infra.local.latency import LatencyProfile
+from infra.local.pretended_date import PretendedDate
 from infra.local.state import Json, Resource, ResourceStore
 
 REGIONS = (
@@ -52,6 +53,8 @@ class Cloud:
     """Folder for VHD files on their way in or out."""
     vhds: Path
     """Folder of the VHD files behind managed images."""
+    today: PretendedDate = field(default_factory=PretendedDate)
+    """The day on which the marketplace is looked at."""
     provisioning_timeout_s: float = 60.0
     """How long a new VM may take until its agent reports; Azure gives it about 20 minutes."""
 
@@ -127,29 +130,36 @@ class Cloud:
         """Store the resource as Creating or Updating (and with it those it binds), run `work` on it, answer with the address to poll."""
         resource.properties["provisioningState"] = "Creating" if created else "Updating"
 
-        def finish() -> Json | None:
-            try:
-                work(resource)
-            except BaseException:
-                resource.properties["provisioningState"] = "Failed"
-                self.store.put(resource)
-                raise
+        def finish() -> None:
+            work(resource)
             resource.properties["provisioningState"] = "Succeeded"
             self.store.put(resource)
-            return None
 
         def first() -> None:
             for stored in (resource, *bound):
                 self.store.put(stored)
 
         body = copy.deepcopy(resource.document)
-        started = self.operations.start(operation, resource.id, finish, first=first)
+        started = self.operations.start(operation, resource.id, finish, first=first, failed=lambda: self._put_failed(resource))
         return Answer(_accepted(resource.type, created), body, self.operations.headers(call, started))
 
     def begin(self, call: Call, operation: str, resource_id: str, work: Callable[[], Json | None]) -> Answer:
         """Run an action or a deletion, and answer 202 with the addresses to poll."""
         started = self.operations.start(operation, resource_id, work)
         return Answer(202, None, self.operations.headers(call, started, location=True))
+
+    def begin_delete(self, call: Call, operation: str, resource: Resource, work: Callable[[], None]) -> Answer:
+        """Run a deletion, during which the resource says that it is being deleted, and answer 202 with the addresses to poll."""
+        resource.properties["provisioningState"] = "Deleting"
+
+        started = self.operations.start(
+            operation, resource.id, work, first=lambda: self.store.put(resource), failed=lambda: self._put_failed(resource)
+        )
+        return Answer(202, None, self.operations.headers(call, started, location=True))
+
+    def _put_failed(self, resource: Resource) -> None:
+        resource.properties["provisioningState"] = "Failed"
+        self.store.put(resource)
 
     def list_answer(self, call: Call, kind: str) -> Answer:
         """All resources of a type in the group (or subscription) addressed."""

@@ -1,28 +1,19 @@
-"""Filling a disk's folder: from another disk, grown when asked; from a VHD file."""
+"""Filling a disk's folder from another disk, grown when asked; which disks may be copied."""
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from infra.local.arm.cloud import Cloud
-from infra.local.arm.errors import invalid
+from infra.local.arm.errors import invalid, not_allowed
 from infra.local.arm.kinds import SNAPSHOT, VM
 from infra.local.state import Resource
 
 
 def copy_content(cloud: Cloud, source: Resource, target_id: str, size_gib: int) -> None:
-    """Give the disk folder `target_id` the content of a disk or snapshot; a larger size goes by way of a VHD."""
-    source_id, generation = source.properties["uniqueId"], source.properties.get("hyperVGeneration", "V1")
-    if not cloud.disks.exists(source_id):
-        return  # An empty disk has no folder, and so has its copy.
-    if size_gib == source.properties["diskSizeGB"]:
-        cloud.disks.copy(source_id, target_id)
-        return
-    with tempfile.TemporaryDirectory(dir=cloud.scratch) as folder:
-        vhd = Path(folder) / "disk.vhd"
-        cloud.disks.export_vhd(source_id, vhd)
-        cloud.disks.import_vhd(vhd, target_id, generation, size_gib)
+    """Give the disk folder `target_id` the content of a disk or snapshot, with room behind it when `size_gib` is larger."""
+    source_id = source.properties["uniqueId"]
+    # An empty disk has no folder, and so has its copy.
+    if cloud.disks.exists(source_id):
+        cloud.disks.copy(source_id, target_id, size_gib)
 
 
 def checked_size_gib(asked: object, source_gib: int) -> int:
@@ -37,11 +28,14 @@ def checked_size_gib(asked: object, source_gib: int) -> int:
 
 
 def source_in_region(cloud: Cloud, source_id: str, location: str, kinds: tuple[str, ...]) -> Resource:
-    """The disk, snapshot or VM to copy from; raises ArmError when it is missing, of another type, or in another region."""
+    """The disk, snapshot or VM to copy from; raises ArmError when it is missing, of another type, in another region, or not whole."""
     source = cloud.store.get(source_id)
     if source is None or source.type not in kinds:
         raise invalid(f"Source resource {source_id} was not found.", "sourceResourceId")
     if source.location != location:
         what = "snapshot" if source.type == SNAPSHOT else "virtual machine" if source.type == VM else "disk"
         raise invalid(f"The source {what} {source_id} is in region {source.location}, not in {location}.", "sourceResourceId")
+    state = source.properties["provisioningState"]
+    if source.type != VM and state in ("Creating", "Deleting", "Failed"):
+        raise not_allowed(f"The source {source_id} is in state {state}; only what was made completely can be copied.")
     return source

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 
 from infra.local.arm.access import Access, access_until
@@ -46,7 +47,9 @@ class Disks:
     def _put(self, call: Call) -> Answer:
         disk, existing = self._cloud.draft(call, DISK)
         if existing is not None:
-            return self._update(call, disk, existing)
+            refuse_other_source(disk.properties.get("creationData") or {}, existing)
+            if not never_made(self._cloud, existing):
+                return self._update(call, disk, existing)
         creation = disk.properties.get("creationData") or {}
         disk.properties.update({"uniqueId": new_guid(), "timeCreated": now()})
         option = creation.get("createOption")
@@ -65,8 +68,6 @@ class Disks:
         return self._cloud.begin_put(call, "disk.create", disk, fill, created=True)
 
     def _update(self, call: Call, disk: Resource, existing: Resource) -> Answer:
-        if disk.properties.get("creationData") != existing.properties["creationData"]:
-            raise ArmError(409, "PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.", target="creationData")
         if disk.properties.get("diskSizeGB", existing.properties["diskSizeGB"]) != existing.properties["diskSizeGB"]:
             raise not_implemented("PUT", "disks with another size")
         existing.document["tags"] = disk.document["tags"]
@@ -80,7 +81,7 @@ class Disks:
 
     def _from_image(self, call: Call, disk: Resource, creation: Json) -> Answer:
         reference = (creation.get("imageReference") or {}).get("id", "")
-        image = image_by_id(reference)
+        image = image_by_id(reference, self._cloud.today.day)
         size_gib = checked_size_gib(disk.properties.get("diskSizeGB"), image.size_gib)
         disk.properties.update({"hyperVGeneration": image.generation, "osType": "Windows", "diskSizeGB": size_gib})
         base = BaseImageReference(image.publisher, image.offer, image.sku, image.version, image.generation)
@@ -103,21 +104,37 @@ class Disks:
         return self._begin(call, disk, fill)
 
 
-def image_by_id(reference: str) -> PlatformImage:
-    """The marketplace version that an ARM id names; raises ArmError."""
+def image_by_id(reference: str, day: date | None) -> PlatformImage:
+    """The marketplace version that an ARM id names, as of a day (None: the last one); raises ArmError."""
     parts = reference.strip("/").split("/")
     names = {parts[i].lower(): parts[i + 1] for i in range(0, len(parts) - 1)}
     if not {"publishers", "offers", "skus", "versions"} <= names.keys():
         raise not_implemented("PUT", f"disks from image {reference!r}")
-    return platform_image(names["publishers"], names["offers"], names["skus"], names["versions"])
+    return platform_image(names["publishers"], names["offers"], names["skus"], names["versions"], day)
 
 
 def inherit(target: Resource, source: Resource, size_gib: int) -> None:
-    """What a copy takes over from its source."""
-    for name in ("osType", "hyperVGeneration", "securityProfile"):
+    """What a copy takes over from its source; not the generation, which Azure takes from the request or leaves open.
+
+    https://github.com/MicrosoftDocs/azure-docs/issues/62708, https://github.com/microsoft/AzureStorageExplorer/issues/4288
+    """
+    for name in ("osType", "securityProfile"):
         if name in source.properties:
             target.properties.setdefault(name, source.properties[name])
     target.properties["diskSizeGB"] = size_gib
+    target.properties["creationData"]["sourceUniqueId"] = source.properties["uniqueId"]
+
+
+def refuse_other_source(creation: Json, existing: Resource) -> None:
+    """Raises ArmError when a PUT names another source than the one that a disk or snapshot was made from."""
+    made_from = {name: value for name, value in existing.properties["creationData"].items() if name != "sourceUniqueId"}
+    if {name: value for name, value in creation.items() if name != "sourceUniqueId"} != made_from:
+        raise ArmError(409, "PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.", target="creationData")
+
+
+def never_made(cloud: Cloud, existing: Resource) -> bool:
+    """True for a disk or snapshot whose creation failed: a PUT makes it then, instead of changing it."""
+    return existing.properties["provisioningState"] == "Failed" and not cloud.disks.exists(existing.properties["uniqueId"])
 
 
 def disk_state(cloud: Cloud, disk: Resource) -> str:

@@ -122,7 +122,7 @@ def _source_image(cloud: Cloud, vm: Resource, reference: Json) -> tuple[Platform
     if not all(isinstance(name, str) and name for name in names):
         raise invalid("Required parameter 'imageReference' is missing (null).", "imageReference")
     publisher, offer, sku, version = map(str, names)
-    return platform_image(publisher, offer, sku, version), None
+    return platform_image(publisher, offer, sku, version, cloud.today.day), None
 
 
 def _os_profile(profile: Json | None) -> OsProfile:

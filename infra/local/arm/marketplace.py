@@ -1,34 +1,33 @@
 """Marketplace images: publishers, offers, SKUs and monthly versions of the Windows Server images that builds start from.
 
-The newest versions are those of AgentBaker's windows_settings.json (2026-08) and of aks-engine's 2019 release notes (2023-08); the
-versions before them follow the same scheme: build, UBR of that month's update, date YYMMDD.
+A version is build, UBR of that month's update, and a date YYMMDD; the versions follow the stand-in's calendar of updates, and on a
+pretended day only those are there that were published by then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import date
 
 from infra.local.arm.cloud import Cloud
 from infra.local.arm.errors import ArmError
 from infra.local.arm.exchange import Answer, Call, Route
+from infra.local.origin.update_calendar import image_versions
 from infra.local.state import Json
 
 PUBLISHER = "MicrosoftWindowsServer"
 SMALLDISK_GIB = 30
-_2019 = ("17763.4131.230303", "17763.4252.230404", "17763.4377.230505", "17763.4645.230707", "17763.4737.230808")
-_2022 = ("20348.5256.260609", "20348.5386.260709", "20348.5499.260809")
-_2025 = ("26100.32995.260609", "26100.33158.260713", "26100.33296.260809")
 
-SKUS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
-    ("WindowsServer", "2019-Datacenter-Core-smalldisk", "V1", _2019),
-    ("WindowsServer", "2019-datacenter-core-smalldisk-g2", "V2", _2019),
-    ("WindowsServer", "2025-datacenter-core-smalldisk", "V1", _2025),
-    ("WindowsServer", "2025-datacenter-core-smalldisk-g2", "V2", _2025),
-    ("windowsserver2022", "2022-Datacenter-Core-smalldisk", "V1", _2022),
-    ("windowsserver2022", "2022-datacenter-core-smalldisk-g2", "V2", _2022),
+SKUS: tuple[tuple[str, str, str, int], ...] = (
+    ("WindowsServer", "2019-Datacenter-Core-smalldisk", "V1", 17763),
+    ("WindowsServer", "2019-datacenter-core-smalldisk-g2", "V2", 17763),
+    ("WindowsServer", "2025-datacenter-core-smalldisk", "V1", 26100),
+    ("WindowsServer", "2025-datacenter-core-smalldisk-g2", "V2", 26100),
+    ("windowsserver2022", "2022-Datacenter-Core-smalldisk", "V1", 20348),
+    ("windowsserver2022", "2022-datacenter-core-smalldisk-g2", "V2", 20348),
 )
-"""(offer, SKU, Hyper-V generation, versions from old to new)."""
+"""(offer, SKU, Hyper-V generation, Windows build)."""
 
 PUBLISHERS = "/subscriptions/{subscription}/providers/Microsoft.Compute/locations/{location}/publishers"
 OFFERS = f"{PUBLISHERS}/{{publisher}}/artifacttypes/vmimage/offers"
@@ -47,9 +46,12 @@ class PlatformImage:
     size_gib: int = SMALLDISK_GIB
 
 
-def platform_image(publisher: str, offer: str, sku: str, version: str) -> PlatformImage:
-    """The image; names are compared without regard to case, `latest` is the newest. Raises ArmError 404 PlatformImageNotFound."""
-    found = [image for image in _images() if _same(image, publisher, offer, sku) and version in (image.version, "latest")]
+def platform_image(publisher: str, offer: str, sku: str, version: str, day: date | None = None) -> PlatformImage:
+    """The image, when it is there on a day (None: the last one); names are compared without regard to case, `latest` is the newest.
+
+    Raises ArmError 404 PlatformImageNotFound.
+    """
+    found = [image for image in _images(day) if _same(image, publisher, offer, sku) and version in (image.version, "latest")]
     if not found:
         raise ArmError(
             404,
@@ -86,7 +88,7 @@ class Marketplace:
 
     def _versions(self, call: Call) -> Answer:
         names = (call.parameters["publisher"], call.parameters["offer"], call.parameters["sku"])
-        found = sorted((image.version for image in _images() if _same(image, *names)), key=_parts)
+        found = sorted((image.version for image in _images(self._cloud.today.day) if _same(image, *names)), key=_parts)
         if not found:
             raise ArmError(404, "NotFound", "Artifact: VMImage was not found.")
         newest_first = "desc" in call.query.get("$orderby", "").lower()
@@ -96,7 +98,7 @@ class Marketplace:
     def _version(self, call: Call) -> Answer:
         names = (call.parameters["publisher"], call.parameters["offer"], call.parameters["sku"])
         try:
-            image = platform_image(*names, call.parameters["version"])
+            image = platform_image(*names, call.parameters["version"], self._cloud.today.day)
         except ArmError as error:
             raise ArmError(404, "NotFound", "Artifact: VMImage was not found.") from error
         body: Json = {
@@ -119,10 +121,11 @@ class Marketplace:
         return Answer(200, [{"id": f"{base}/{name}", "name": name, "location": location} for name in dict.fromkeys(names)])
 
 
-def _images() -> Iterator[PlatformImage]:
-    for offer, sku, generation, versions in SKUS:
-        for version in versions:
-            yield PlatformImage(PUBLISHER, offer, sku, version, generation)
+def _images(day: date | None) -> Iterator[PlatformImage]:
+    for offer, sku, generation, build in SKUS:
+        for update in image_versions(build):
+            if update.image_version is not None and (day is None or update.image_released <= day):
+                yield PlatformImage(PUBLISHER, offer, sku, update.image_version, generation)
 
 
 def _same(image: PlatformImage, publisher: str, offer: str, sku: str) -> bool:

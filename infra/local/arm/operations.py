@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 import uuid
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,6 +23,8 @@ from infra.local.state import Json
 LOG = logging.getLogger(__name__)
 Work = Callable[[], Json | None]
 STATUS_PATH = "/subscriptions/{subscription}/providers/Microsoft.StandIn/locations/{location}/operations/{operation}"
+_MOVING_DATA = frozenset({"disk.create", "disk.beginGetAccess", "snapshot.create", "image.create"})
+"""Operations that begin at once and end in their time; others change something when their time is over."""
 RESULT_PATH = "/subscriptions/{subscription}/providers/Microsoft.StandIn/locations/{location}/operationResults/{operation}"
 
 
@@ -65,10 +69,24 @@ class Operations:
         with self._changed:
             return [operation for operation in self._operations.values() if operation.ended is None]
 
-    def start(self, name: str, resource_id: str, work: Work, *, key: str = "", first: Callable[[], None] | None = None) -> Operation:
+    def started(self) -> dict[str, int]:
+        """How many operations of each name were accepted since the stand-in began."""
+        with self._changed:
+            return dict(Counter(operation.name for operation in self._operations.values()))
+
+    def start(
+        self,
+        name: str,
+        resource_id: str,
+        work: Work,
+        *,
+        key: str = "",
+        first: Callable[[], None] | None = None,
+        failed: Callable[[], None] | None = None,
+    ) -> Operation:
         """Run `work` in a thread; raises ArmError 409 when something is under way on `key` (default: the resource).
 
-        `first` runs before this returns and before `work`, and only when the operation was accepted.
+        `first` runs before this returns and before `work`, and only when the operation was accepted; `failed` runs when it fails.
         """
         operation = Operation(name, resource_id)
         claim = (key or resource_id).lower()
@@ -83,7 +101,7 @@ class Operations:
                 first()
             self._busy[claim] = name
             self._operations[operation.id] = operation
-            thread = threading.Thread(target=self._run, args=(operation, claim, work), name=f"arm-{name}", daemon=True)
+            thread = threading.Thread(target=self._run, args=(operation, claim, work, failed), name=f"arm-{name}", daemon=True)
             self._threads.add(thread)
         thread.start()
         return operation
@@ -121,18 +139,24 @@ class Operations:
     def _retry_after(self) -> str:
         return str(min(10, round(10 * self._latency.scale)))
 
-    def _run(self, operation: Operation, claim: str, work: Work) -> None:
+    def _run(self, operation: Operation, claim: str, work: Work, failed: Callable[[], None] | None) -> None:
         error: ArmError | None = None
         output: Json | None = None
+        began = time.monotonic()
         try:
-            self._latency.wait(operation.name, self.stopping)
+            if operation.name not in _MOVING_DATA:
+                self._latency.wait(operation.name, self.stopping)
             self._strike(operation)
             output = work()
+            # What the stand-in needs itself for an operation that moves data is part of the operation's minutes, not added to them.
+            self._latency.wait(operation.name, self.stopping, since=began)
         except ArmError as refusal:
             error = refusal
         except Exception as problem:  # the boundary of a worker thread: whatever it was must reach the client
             LOG.exception("%s of %s failed", operation.name, operation.resource_id)
             error = ArmError(500, "InternalExecutionError", f"{type(problem).__name__}: {problem}")
+        if error is not None and failed is not None:
+            failed()
         with self._changed:
             operation.error, operation.output = error, output
             operation.status = "Failed" if error else "Succeeded"

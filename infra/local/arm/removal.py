@@ -26,7 +26,7 @@ class Removal:
             self._cloud.require_group(call.group_id)
             return Answer(204)
         self.check_unused(resource)
-        return self._cloud.begin(call, operation, resource.id, lambda: self.remove(resource.id))
+        return self._cloud.begin_delete(call, operation, resource, lambda: self.remove(resource.id))
 
     def remove_group(self, group: Resource) -> None:
         """Delete all that is in a group and the group; raises ArmError 409 when something refuses, leaving it and the group."""

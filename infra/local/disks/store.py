@@ -50,10 +50,18 @@ class FolderDiskStore:
         """A new disk with the content of a marketplace image; ConfigurationError when it is smaller than the image."""
         self._build(disk_id, lambda folder: create_base_disk(folder, base, size_gib))
 
-    def copy(self, source_id: str, target_id: str) -> None:
-        """A copy that shares unchanged files with its source; DiskNotFoundError without a source."""
-        source = MachineDisk(self._existing(source_id))
-        self._build(target_id, source.copy_to)
+    def copy(self, source_id: str, target_id: str, size_gib: int) -> None:
+        """A copy that shares unchanged files with its source; what it is larger lies behind C:. DiskNotFoundError without a source."""
+        source = MachineDisk.open(self._existing(source_id))
+
+        def fill(folder: Path) -> None:
+            source.copy_to(folder)
+            if size_gib != source.size_gib:
+                copied = MachineDisk.open(folder)
+                copied.size_gib = size_gib
+                copied.save()
+
+        self._build(target_id, fill)
 
     def import_vhd(self, vhd: Path, disk_id: str, generation: str, size_gib: int) -> None:
         """A new disk from a VHD file; VhdError when it is damaged or of the other generation."""

@@ -183,6 +183,11 @@ class TaskRuns:
                 file.unlink()
         return bool(files), False
 
+    def running(self) -> frozenset[str]:
+        """Run ids of the tasks that go on."""
+        with self._lock:
+            return frozenset(run_id for run_id, process in self._running.items() if process.exit_code is None)
+
     def stop(self, timeout_s: float) -> None:
         """Power goes: every run ends without leaving how it ended."""
         with self._lock:

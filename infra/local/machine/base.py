@@ -14,8 +14,10 @@ from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.model import COMPUTER_NAME, CURRENT_VERSION, SETUP_STATE
 from infra.local.machine.openssh import add_openssh
-from infra.local.machine.products import Product, cumulative_update_kb, product_of
+from infra.local.machine.products import Product, product_of
 from infra.local.machine.update_history import add_history
+from infra.local.origin.update_calendar import checkpoint_before, cumulative_update_kb, side_updates_in
+from infra.local.origin.windows_components import COMPONENT, shipped_component
 
 GENERALIZED = "IMAGE_STATE_GENERALIZE_RESEAL_TO_OOBE"
 SMALLDISK_GIB, FULL_DISK_GIB = 30, 127
@@ -66,6 +68,7 @@ def create_base_disk(folder: Path, base: BaseImageReference, size_gib: int) -> M
         disk.path(path).mkdir(parents=True, exist_ok=True)
     for path, content in _FILES.items():
         disk.write(path, content)
+    disk.write(COMPONENT, shipped_component(product.build, ubr).content)
     _write_version(disk, product, ubr)
     services.make_base_services(disk)
     for feature in FeatureCatalogue(product).features:
@@ -111,8 +114,14 @@ def _add_packages(disk: MachineDisk, product: Product, ubr: int, made: datetime)
         cbs.add_capability(disk, capability, product.build)
         if capability.startswith("OpenSSH.Server"):
             add_openssh(disk)
-    cumulative = cumulative_update_kb(product.build, ubr)
-    updates = [(kb, description, None) for kb, description in product.base_kbs] + [(cumulative, "Security Update", ubr)]
+    updates: list[tuple[str, str, int | None]] = [
+        (side.kb, "Security Update" if side.kind == "servicing-stack" else "Update", None) for side in side_updates_in(product.build, ubr)
+    ]
+    checkpoint = checkpoint_before(product.build, ubr)
+    if checkpoint is not None:
+        # Later updates are differences to it: it stays listed beside them.
+        updates.append((checkpoint.kb, "Security Update", None))
+    updates.append((cumulative_update_kb(product.build, ubr), "Security Update", ubr))
     for kb, description, promised in updates:
         link = product.kb_link.format(number=kb.removeprefix("KB"))
         hotfix = cbs.HotFix(kb, description, link)

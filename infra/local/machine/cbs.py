@@ -11,13 +11,15 @@ import re
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 
-from infra.local.machine.disk import MachineDisk
+from infra.local.machine.disk import MachineDisk, RegistryKey
 
 INSTALLED, INSTALL_PENDING, SUPERSEDED = 0x70, 0x60, 0x50
 _SERVICING = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Component Based Servicing"
 _MANIFESTS = r"C:\Windows\servicing\Packages"
 _TOKEN = "31bf3856ad364e35"  # noqa: S105 - Microsoft's public key token, part of every package identity
 _NAMESPACE = "urn:schemas-microsoft-com:asm.v3"
+_STARTS_LEFT, _FAILS_AT_START = "StandinStartsLeft", "StandinFailsAtStart"
+"""The model's own notes beside a pending package; Windows keeps such in pending.xml."""
 _ROLLUP = re.compile(r"Package_for_RollupFix~[^~]*~[^~]*~[^~]*~(\d+)\.(\d+)\.")
 
 
@@ -60,6 +62,18 @@ def package_state(disk: MachineDisk, identity: str) -> int | None:
     key = disk.key(rf"{_SERVICING}\Packages\{identity}")
     state = key.get("CurrentState") if key else None
     return state if isinstance(state, int) else None
+
+
+def packages_in(disk: MachineDisk, state: int) -> tuple[str, ...]:
+    """Identities of the packages in a state, sorted."""
+    packages = disk.make_key(rf"{_SERVICING}\Packages")
+    return tuple(sorted(key.name for key in packages.keys.values() if key.get("CurrentState") == state))
+
+
+def remove_package(disk: MachineDisk, identity: str) -> None:
+    """Forget a package whose installation is undone."""
+    disk.make_key(rf"{_SERVICING}\Packages").remove_key(identity)
+    disk.path(rf"{_MANIFESTS}\{identity}.mum").unlink(missing_ok=True)
 
 
 def hotfixes(disk: MachineDisk) -> tuple[HotFix, ...]:
@@ -134,12 +148,38 @@ def remove_superseded(disk: MachineDisk) -> tuple[str, ...]:
     return tuple(sorted(doomed))
 
 
+def let_fail_at_start(disk: MachineDisk, identity: str) -> None:
+    """The next start undoes this package, as Windows does when servicing fails there."""
+    disk.make_key(rf"{_SERVICING}\Packages\{identity}").set(_FAILS_AT_START, 1)
+
+
+def ask_for_starts(disk: MachineDisk, identity: str, starts: int) -> None:
+    """This pending package needs that many starts until it is installed."""
+    disk.make_key(rf"{_SERVICING}\Packages\{identity}").set(_STARTS_LEFT, starts)
+
+
+def _is_still_pending(disk: MachineDisk, package: RegistryKey) -> bool:
+    """Whether a start has not finished a pending package: another one is needed, or it was undone."""
+    if package.get(_FAILS_AT_START):
+        remove_package(disk, package.name)
+        return True
+    starts = package.get(_STARTS_LEFT)
+    if isinstance(starts, int) and starts > 1:
+        package.set(_STARTS_LEFT, starts - 1)
+        set_reboot_pending(disk)
+        return True
+    package.remove_value(_STARTS_LEFT)
+    return False
+
+
 def finish_pending(disk: MachineDisk) -> int | None:
     """What servicing does while Windows starts: pending packages become installed; the update build revision they bring, or None."""
     disk.make_key(_SERVICING).remove_key("RebootPending")
     pending = [key for key in disk.make_key(rf"{_SERVICING}\Packages").keys.values() if key.get("CurrentState") == INSTALL_PENDING]
     reached: int | None = None
     for key in pending:
+        if _is_still_pending(disk, key):
+            continue
         key.set("CurrentState", INSTALLED)
         if rollup := _ROLLUP.match(key.name):
             reached = max(reached or 0, int(rollup.group(2)))

@@ -69,10 +69,11 @@ def is_verified(disk: MachineDisk, file: SourceFile) -> bool:
 
 def download(run: StageRun, client: httpx.Client, file: SourceFile) -> bytes:
     """The verified bytes behind a file's URL; StageFailureError hash-mismatch when they are others."""
+    began = time.monotonic()
     content = run.fetch(client, file.url).content
     # A file in blob storage is in the VM's own region; anything else comes over the Internet.
     is_near = run.outside.route(file.url) == file.url
-    run.take("guest.blob-file" if is_near else "origin.fetch", file.url.partition("?")[0])
+    run.take("guest.blob-file" if is_near else "origin.fetch", file.url.partition("?")[0], since=began)
     actual = _sha256(content)
     if actual != file.sha256 or len(content) != file.size_bytes:
         shown = file.url.partition("?")[0]

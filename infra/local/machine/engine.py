@@ -25,6 +25,18 @@ KILLED_EXIT = 1
 _ANY_STAGE = "guest.stage"
 _IN_PARTS = frozenset({"update-defender"})
 """Stages that take their time part by part, and say so."""
+_BY_ITEM = frozenset(
+    {
+        "install-capability",
+        "install-update",
+        "install-containerd",
+        "import-container-image",
+        "save-cached-file",
+        "install-tool",
+        "test-node-bootstrap",
+    }
+)
+"""Stages that take time for each of their items, besides their own. The others do their work, and end when their time is over."""
 _BY_SCRIPT: Mapping[str, StageContract] = MappingProxyType({stage.script.lower(): stage for stage in STAGES.values()})
 
 
@@ -57,10 +69,15 @@ class ModelEngine:
             parsed = contract.input.model_validate(stage_input)
             self._refuse_network_token(contract, ctx)
             self._strike(contract, run)
-            if contract.name not in _IN_PARTS:
-                own = f"guest.{contract.name}"
-                run.take(own if self._latency.knows(own) else _ANY_STAGE)
-            result = contract.result.model_validate(function(run, parsed).model_dump())
+            own = f"guest.{contract.name}" if self._latency.knows(f"guest.{contract.name}") else _ANY_STAGE
+            began = time.monotonic()
+            if contract.name in _BY_ITEM:
+                run.take(own)
+            try:
+                result = contract.result.model_validate(function(run, parsed).model_dump())
+            finally:
+                if contract.name not in _BY_ITEM | _IN_PARTS:
+                    run.take(own, since=began)
             run.check_stopped()
             ctx.emit_stdout(json.dumps({"event": "result", **result.model_dump(mode="json")}))
             if run.then is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,7 +88,7 @@ class ImagePuller:
         return tuple(one.outcome for one in pulled), changed or self.written > 0
 
     def _pull(self, image: ImageToPull) -> tuple[StoredImage, ...]:
-        reference = _Reference.parse(image.reference)
+        reference, began = _Reference.parse(image.reference), time.monotonic()
         top = self._manifest(reference, reference.tag, image)
         document = json.loads(top)
         media_type = str(document["mediaType"])
@@ -104,7 +105,7 @@ class ImagePuller:
             self._run.check_stopped()
             self._blob(reference, "blobs", part)
         if not is_there:
-            self._run.take("guest.image-transfer", image.reference)
+            self._run.take("guest.image-transfer", image.reference, since=began)
             with self._unpacking:
                 self._run.take("guest.image-unpack", image.reference)
         self._keep(image.digest, top)

@@ -7,13 +7,17 @@ import time
 from datetime import datetime
 
 from infra.local.machine import cbs, features, services
+from infra.local.machine.boot_options import start_with_options
+from infra.local.machine.component_store import finish_staged
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.features import FeatureCatalogue
 from infra.local.machine.free_space import free_bytes, total_bytes
 from infra.local.machine.openssh import start_openssh
+from infra.local.machine.pending_renames import finish_pending_renames
 from infra.local.machine.products import Product, product_of
 from infra.local.machine.remoting import BLOCK_OUTBOUND_RULE, firewall_rules
 from infra.local.machine.scheduled_tasks import startup_commands
+from infra.local.origin.windows_components import COMPONENT, shipped_component
 
 CURRENT_VERSION = r"HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion"
 SETUP_STATE = r"HKLM:\SOFTWARE\Microsoft\Windows\CurrentVersion\Setup\State"
@@ -107,10 +111,14 @@ class Machine:
 
 def boot(disk: MachineDisk, *, boot_time: datetime, outbound_allowed: bool) -> Machine:
     """Start Windows from a disk: do what waited for a restart, then run the tasks that have a boot trigger."""
+    start_with_options(disk)
+    finish_pending_renames(disk)
+    finish_staged(disk)
     reached = cbs.finish_pending(disk)
+    machine = Machine(disk, boot_time=boot_time, outbound_allowed=outbound_allowed)
     if reached is not None:
         disk.make_key(CURRENT_VERSION).set("UBR", reached)
-    machine = Machine(disk, boot_time=boot_time, outbound_allowed=outbound_allowed)
+        disk.write(COMPONENT, shipped_component(machine.build, reached).content)
     for feature in machine.catalogue.features:
         if features.feature_state(disk, feature.name) == features.INSTALL_PENDING:
             features.set_feature_state(disk, feature, features.INSTALLED)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from images.errors import BuildError
-from infra.local.origin.windows_releases import KNOWN_UPDATES
 
 
 class UnknownProductError(BuildError):
@@ -31,8 +30,6 @@ class Product:
     defender_feature: str
     """Display name of the feature Windows-Defender."""
     capabilities: tuple[str, ...]
-    base_kbs: tuple[tuple[str, str], ...]
-    """(KB, description) of the updates that the newest marketplace image holds, the cumulative update not among them."""
     kb_link: str
     """Form of the support link that Get-HotFix shows."""
     base_used_gib: float
@@ -57,7 +54,6 @@ PRODUCTS = {
             "MathRecognizer~~~~0.0.1.0",
             "OpenSSH.Client~~~~0.0.1.0",
         ),
-        base_kbs=(("KB5022511", "Update"), ("KB5023789", "Security Update")),
         kb_link="http://support.microsoft.com/?kbid={number}",
         base_used_gib=12.0,
     ),
@@ -77,7 +73,6 @@ PRODUCTS = {
             "Microsoft.Windows.WordPad~~~~0.0.1.0",
             "OpenSSH.Client~~~~0.0.1.0",
         ),
-        base_kbs=(("KB5120705", "Update"), ("KB5120241", "Security Update")),
         kb_link=_HELP,
         base_used_gib=12.0,
     ),
@@ -95,7 +90,6 @@ PRODUCTS = {
             "OpenSSH.Client~~~~0.0.1.0",
             "OpenSSH.Server~~~~0.0.1.0",
         ),
-        base_kbs=(("KB5043080", "Security Update"),),
         kb_link=_HELP,
         base_used_gib=14.0,
     ),
@@ -114,14 +108,3 @@ def product_of(build: int) -> Product:
         known = ", ".join(f"{product.build} ({product.name})" for product in PRODUCTS.values())
         raise UnknownProductError(f"the stand-in cloud has no Windows build {build}", hint=f"it has {known}")
     return PRODUCTS[build]
-
-
-def cumulative_update_kb(build: int, ubr: int) -> str:
-    """KB of the cumulative update that brings a build to an update build revision.
-
-    The real number where a reference names it; otherwise one that begins with KB9, where Microsoft has none: the stand-in made it up.
-    """
-    for facts in KNOWN_UPDATES.values():
-        if facts.builds == (build,) and facts.promised_ubr == ubr:
-            return facts.kb
-    return f"KB9{build % 100:02d}{ubr % 10000:04d}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -70,9 +71,14 @@ class StageRun:
         if self.context.stop_event.is_set():
             raise StageStopped
 
-    def take(self, operation: str, item: str = "", *, share: float = 1.0) -> None:
-        """Work for as long as the latency profile says of this operation, or a share of it; StageStopped when the process is killed."""
+    def take(self, operation: str, item: str = "", *, share: float = 1.0, since: float | None = None) -> None:
+        """Work for as long as the latency profile says of this operation, or a share of it; StageStopped when the process is killed.
+
+        What has passed `since` (monotonic clock) is part of it: the model's own work counts as the operation's.
+        """
         seconds = self.latency.seconds(operation, item) * share
+        if since is not None:
+            seconds -= time.monotonic() - since
         if seconds > 0 and self.context.stop_event.wait(seconds):
             raise StageStopped
 

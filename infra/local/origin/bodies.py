@@ -108,12 +108,13 @@ def _update(url: str, name: str) -> bytes:
         "description": facts.description,
         "title": facts.title,
         "file_name": name,
+        "needs_ubr": facts.needs_ubr,
     }
     return UPDATE_MAGIC + json.dumps(about, sort_keys=True).encode() + b"\n" + noise(url, max(nominal_bytes(url) // SCALE, 4096))
 
 
 UPDATE_MAGIC = b"winvhd stand-in update\n"
-"""First line of every .msu and .cab here; the second line is a JSON object with kb, builds, promised_ubr, description and title."""
+"""First line of every .msu and .cab here; the second is a JSON object: kb, builds, promised_ubr, description, title, needs_ubr."""
 
 
 def defender_versions(now: datetime) -> dict[str, str]:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
+from datetime import date
 from typing import Any
 
 from infra.local.origin.archives import make_gzip, make_tar, make_zip, noise
 from infra.local.origin.bodies import SCALE
-from infra.local.origin.windows_releases import LTSC_BUILDS, NEWEST_UBR
+from infra.local.origin.update_calendar import cumulative_update, newest
+from infra.local.origin.windows_releases import LTSC_BUILDS, MULTI_PLATFORM_UBR
 
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -75,16 +77,28 @@ def _describe(content: ImageContent, body: bytes, media_type: str) -> dict[str, 
     return {"mediaType": media_type, "digest": content.add(body), "size": len(body)}
 
 
-def canonical_tag(repository: str, tag: str) -> str:
-    """The tag whose content a tag has: windows/*:ltsc2022 is the newest 10.0.20348.x, windowsservercore-ltsc2022 likewise."""
+def canonical_tag(repository: str, tag: str, day: date | None = None) -> str:
+    """The tag whose content a tag has on a day (None: the last one): windows/*:ltsc2022 is the newest 10.0.20348.x then.
+
+    windowsservercore-ltsc2022 likewise.
+    """
     if not repository.startswith("windows/"):
         return tag
     prefix, _, channel = tag.rpartition("-")
     if channel in LTSC_BUILDS:
-        build = LTSC_BUILDS[channel]
-        version = f"10.0.{build}.{NEWEST_UBR[build]}"
+        version = f"10.0.{newest(LTSC_BUILDS[channel], day).fixed_build}"
         return f"{prefix}-{version}" if prefix else version
     return tag
+
+
+def is_released(repository: str, tag: str, day: date | None) -> bool:
+    """False for a Windows base image that came after a day; versions that the calendar does not know were always there."""
+    version = _windows_version(tag) if repository.startswith("windows/") else None
+    if version is None or day is None:
+        return True
+    build, ubr = version.split(".")[2:]
+    update = cumulative_update(int(build), int(ubr))
+    return update is None or update.released <= day
 
 
 def _windows_version(tag: str) -> str | None:
@@ -101,7 +115,7 @@ def _platforms(repository: str, tag: str) -> list[_Platform]:
         # Host process images run on any build, so their index names none.
         return [_Platform("windows", "amd64")]
     linux = [_Platform("linux", "amd64"), _Platform("linux", "arm64")]
-    return linux + [_Platform("windows", "amd64", f"10.0.{build}.{ubr}") for build, ubr in NEWEST_UBR.items()]
+    return linux + [_Platform("windows", "amd64", f"10.0.{build}.{ubr}") for build, ubr in MULTI_PLATFORM_UBR.items()]
 
 
 def _layers(repository: str, tag: str, platform: _Platform) -> list[tuple[str, int]]:

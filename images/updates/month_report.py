@@ -1,0 +1,89 @@
+"""The outcome of a monthly run over all images: one row each, for a table and for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field
+
+from images.frozen import Frozen
+from images.updates.patch_week import Month
+
+MonthOutcome = Literal["built", "unchanged", "failed"]
+
+
+class MonthRow(Frozen):
+    """What the month brought for one image."""
+
+    image: str
+    outcome: MonthOutcome
+    old_build: str = Field(default="", description="build.UBR of the release before; empty for a first one.")
+    new_build: str = ""
+    version: str = ""
+    kbs: tuple[str, ...] = Field(default=(), description="KBs that came since the release before.")
+    previews: tuple[str, ...] = Field(default=(), description="Those of them that are optional previews.")
+    cves: tuple[str, ...] = Field(default=(), description="Vulnerabilities that they fix.")
+    tests_passed: int = 0
+    minutes: float = 0.0
+    link: str = Field(default="", description="Where the VHD is.")
+    notes: tuple[str, ...] = Field(default=(), description="Why something is left out, or why it failed.")
+
+    def cells(self) -> dict[str, str | float | int]:
+        """The row as a table shows it."""
+        kbs = ", ".join(f"{kb} (preview)" if kb in self.previews else kb for kb in self.kbs)
+        return {
+            "image": self.image,
+            "outcome": self.outcome,
+            "Windows": f"{self.old_build} → {self.new_build}" if self.old_build and self.old_build != self.new_build else self.new_build,
+            "version": self.version,
+            "KBs": kbs,
+            "CVEs": len(self.cves),
+            "tests passed": self.tests_passed,
+            "minutes": self.minutes,
+            "VHD": self.link,
+            "notes": " ".join(self.notes),
+        }
+
+
+class MonthReport(Frozen):
+    """A monthly run."""
+
+    month: Month
+    kind: Literal["b-week", "preview"]
+    rows: tuple[MonthRow, ...]
+
+    @property
+    def title(self) -> str:
+        """2026-11 b-week; a preview says so."""
+        return f"{self.month} {'optional previews' if self.kind == 'preview' else 'B release'}"
+
+    def of(self, outcome: MonthOutcome) -> tuple[MonthRow, ...]:
+        """The rows with one outcome."""
+        return tuple(row for row in self.rows if row.outcome == outcome)
+
+    def summary(self) -> str:
+        """One line: how many images were built, unchanged, failed."""
+        counted = [(len(self.of(outcome)), outcome) for outcome in ("built", "unchanged", "failed")]
+        return ", ".join(f"{count} {outcome}" for count, outcome in counted if count) or "no images"
+
+    def markdown(self) -> str:
+        """The report for people: each image with its KBs, the CVEs that they fix, and what is proposed."""
+        return "\n".join(self._lines()) + "\n"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"# {self.title}: {self.summary()}"
+        for row in self.rows:
+            yield ""
+            yield f"## {row.image}: {row.outcome}"
+            yield ""
+            if row.version:
+                came = f", before {row.old_build}" if row.old_build and row.old_build != row.new_build else ""
+                yield f"- version {row.version}, Windows {row.new_build}{came}"
+            for kb in row.kbs:
+                yield f"- {kb}{' (optional preview)' if kb in row.previews else ''}"
+            if row.cves:
+                yield f"- fixes {len(row.cves)} vulnerabilities: {', '.join(row.cves)}"
+            yield from (f"- {note}" for note in row.notes)
+            if row.link:
+                yield f"- VHD: <{row.link}>"

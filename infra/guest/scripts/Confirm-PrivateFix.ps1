@@ -1,0 +1,80 @@
+#Requires -Version 5.1
+<#
+.SYNOPSIS
+    Prove after the restart that a private fix is in Windows, and remove what its installation left.
+
+.DESCRIPTION
+    Servicing finishes a package while Windows starts, and undoes it when that fails (0x800f0922): then nothing is listed as installed that
+    was not there before. Replaced files must have the hashes that the .zip gave them; they get the rights and the owner of the originals.
+    With test signing, the boot options that Windows started with name it.
+    https://learn.microsoft.com/windows-hardware/drivers/install/the-testsigning-boot-configuration-option
+    https://learn.microsoft.com/windows-server/administration/windows-commands/icacls
+
+.NOTES
+    Input: kind, sha256. Runs once, after Install-PrivateFix.ps1 and a restart.
+#>
+[CmdletBinding()]
+param()
+Set-StrictMode -Version Latest
+$ErrorActionPreference = 'Stop'
+$ProgressPreference = 'SilentlyContinue'
+Import-Module -Name (Join-Path -Path $PSScriptRoot -ChildPath 'WinVhd.psm1') -Force
+
+function Restore-Protection {
+    # Give a replaced file the rights of the one before it, and Windows' own owner.
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)][psobject]$File)
+    $folder = [System.IO.Path]::GetDirectoryName($File.path)
+    $null = Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($folder, '/restore', $File.acl, '/q'))
+    $null = Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/setowner', 'NT SERVICE\TrustedInstaller', '/q'))
+}
+
+function Confirm-Replacement {
+    # The number of files that have the hash they must have; another hash ends the stage.
+    [CmdletBinding()]
+    [OutputType([int])]
+    param([Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$File)
+    $verified = 0
+    foreach ($one in $File) {
+        if ((-not [System.IO.File]::Exists($one.path)) -or ((Get-FileSha256 -Path $one.path) -ne $one.sha256)) {
+            throw (New-StageFailure -Code 'fix-not-in-place' -Message "$($File.Count - $verified) of $($File.Count) files were not replaced by the restart")
+        }
+        if ($one.existed -and (-not $one.same)) {
+            Restore-Protection -File $one
+        }
+        $verified++
+    }
+    return $verified
+}
+
+Invoke-Stage -Body {
+    $stageInput = Read-StageInput
+    $stem = Join-Path -Path $PSScriptRoot -ChildPath "fix-$($stageInput.sha256.Substring(0, 12))"
+    if (-not [System.IO.File]::Exists("$stem.json")) {
+        throw (New-StageFailure -Code 'fix-unknown' -Message 'nothing on this guest says that the fix was installed')
+    }
+    $known = ConvertFrom-Json -InputObject ([System.IO.File]::ReadAllText("$stem.json"))
+    $before = @($known.packages)
+    $new = @(Get-ServicingPackage -State @(112) | Where-Object -FilterScript { $before -notcontains $_ })
+    if ((@('msu', 'cab') -contains $stageInput.kind) -and (-not $known.present) -and ($new.Count -eq 0)) {
+        throw (New-StageFailure -Code 'fix-rolled-back' -Message 'Windows undid the fix while it started; CBS.log says why, often 0x800f0922')
+    }
+    $verified = Confirm-Replacement -File @($known.files)
+    $options = [string](Get-RegistryValue -Path 'HKLM:\SYSTEM\CurrentControlSet\Control' -Name 'SystemStartOptions')
+    $testSigning = $options -match '(^|\s)TESTSIGNING(\s|$)'
+    if (($stageInput.kind -eq 'zip') -and (-not $testSigning)) {
+        throw (New-StageFailure -Code 'test-signing-refused' -Message 'Windows started without test signing')
+    }
+    foreach ($left in @("$stem.json", $stem, "$stem-acl")) {
+        if (Test-Path -LiteralPath $left) {
+            Remove-Item -LiteralPath $left -Recurse -Force
+        }
+    }
+    Write-StageResult -Result ([ordered]@{
+            changed         = $true
+            reboot_required = $false
+            verified_files  = $verified
+            new_packages    = $new.Count
+            test_signing    = $testSigning
+        })
+}
