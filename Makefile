@@ -24,13 +24,16 @@ check: setup  ## ruff, mypy --strict, import-linter, PowerShell, YAML and schema
 	.venv/bin/yamllint --strict .
 	.venv/bin/winvhd schema --check
 
-bench: setup  ## Measure: a whole build, reading disks, rendering documents, the link to the guest
+bench: setup  ## Measure: reuse against a reference, then the rest; only some: make bench SCENARIO=cold,package
+	.venv/bin/python -m tests.bench.bench_reuse --scenario "$(SCENARIO)"
+ifeq ($(SCENARIO),)
 	.venv/bin/python -m tests.bench.bench_build
 	.venv/bin/python -m tests.bench.bench_inspect
 	.venv/bin/python -m tests.bench.bench_render
 	.venv/bin/python -m tests.bench.bench_link transfer
 	.venv/bin/python -m tests.bench.bench_link transfer --rtt-ms 20
 	.venv/bin/python -m tests.bench.bench_link faults
+endif
 
 lock: setup  ## Move the pinned Python packages to their newest versions
 	.venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-annotate \

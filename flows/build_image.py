@@ -5,36 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from prefect import flow
-from prefect.futures import PrefectFuture, wait
 
-from flows.choices import CloudName, ImageChoice, build_run_name
-from images.definition import E2ESuite, ImageDefinition
-from images.e2e import E2ECase
+from flows.choices import CloudName, ImageChoice, Rebuild, build_run_name
 from images.errors import BuildError
 from images.loading import find_definition, load_definition, read_uploads
-from images.lock import ImageLock
-from images.plan import BuildPlan, make_plan
-from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER, ArtifactCache, BuildBlobs, ensure_container
+from images.plan import make_plan
+from infra.azure.blob_storage import BuildBlobs, ensure_container
 from infra.guest.package import guest_scripts
 from infra.signing.configured import signing_key
-from tasks.boot_test import boot_test, judge, plain_bootstrap
-from tasks.build import Build, open_build
-from tasks.capture_vhd import capture_vhd, download_image
-from tasks.contact_guest import contacted
-from tasks.copy_image import copy_image, parse_copy_target
-from tasks.fetch_artifacts import fetch_artifacts
-from tasks.inspect_vhd import inspect_vhd
-from tasks.provision_vm import guest_port, provision_vm, resources_of
+from tasks.build import open_build, scope_of
+from tasks.build_once import build_once
+from tasks.copy_image import copy_image, parse_copy_target, refuse_private_copy
+from tasks.earlier_image import earlier_result, find_earlier
+from tasks.live_plan import plan_announced
+from tasks.provision_vm import resources_of
 from tasks.release_resources import release_resources
 from tasks.resolve_lock import resolve_lock
-from tasks.run_layer import LayerWork
 from tasks.show_plan import plan_shown
-from tasks.store_results import BuiltImage, Recipe, keep_documents, store_results
-from tasks.supply import ArtifactSupply, artifacts_of
-from tasks.write_documents import write_publishing_info, write_sbom
-
-_STOPPING_S = 30
-"""How long a failed build waits for what runs beside it."""
+from tasks.store_results import Recipe, keep_documents, record_history, show_in_prefect, store_results
 
 
 @flow(
@@ -44,73 +32,47 @@ _STOPPING_S = 30
     on_cancellation=[release_resources],
     on_crashed=[release_resources],
 )
-def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "") -> dict[str, Any]:
+def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "", rebuild: Rebuild = "changed") -> dict[str, Any]:
     """Build one image and leave it, with its documents, in blob storage and under out/.
 
     Args:
         image: The image definition to build (images/definitions).
         cloud: Where to build it. local is the stand-in cloud on the worker's machine, azure your subscription.
         copy_to: Storage account and container that get a verified copy of the VHD, as ACCOUNT/CONTAINER. Empty for no copy.
+        rebuild: What to build again. changed builds what has changed since the last checkpoint, and nothing when nothing has;
+            image always makes a new image, on top of the layers that are there; everything starts at the base image.
     """
     file = find_definition(image)
     definition = load_definition(file)
     key = signing_key()
-    with open_build(definition.name, cloud) as build:
+    with open_build(definition.name, cloud, scope=scope_of(definition)) as build:
         if copy_to:
             parse_copy_target(build, copy_to)
-        with build.timings.step("resolve the lock") as step:
-            lock = resolve_lock(definition, file, build.cloud, progress=step.progress)
-        plan = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
-        (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        for container in (CACHE_CONTAINER, BUILDS_CONTAINER):
+        for container in (build.cache_container, build.builds_container):
             ensure_container(build.cloud, container)
-        blobs = BuildBlobs(build.cloud, build.build_id)
-        try:
-            with plan_shown(build, plan), resources_of(build):
-                built = build_once(build, definition, lock, plan, blobs)
-                if copy_to:
-                    built.copied = copy_image(build, built.captured, copy_to)
-        except BuildError as error:
-            keep_documents(build, blobs, error)
-            raise
-        return store_results(build, built, Recipe(definition, lock, plan), blobs, key)
-
-
-def build_once(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, blobs: BuildBlobs) -> BuiltImage:
-    """One attempt, from the first VM to the last check; raises what a step raises, after what runs beside it has ended."""
-    profile = build.cloud.profile
-    supply = ArtifactSupply(ArtifactCache(build.cloud), profile.route, first_wait_s=profile.poll_interval_s)
-    wanted = artifacts_of(lock)
-    supply.expect(wanted)
-    fetching = fetch_artifacts.submit(build, supply, wanted)
-    fetching.add_done_callback(lambda _: supply.abandon())
-    beside: list[PrefectFuture[Any]] = [fetching]
-    try:
-        port = guest_port(build)
-        vm = provision_vm(build, plan, port)
-        with_plain = E2ESuite.PLAIN_BOOTSTRAP in definition.e2e_suites
-        plain = plain_bootstrap.submit(build, definition, lock, plan) if with_plain else None
-        beside += [plain] if plain else []
-        with contacted(build, vm, port) as link:
-            work = LayerWork(build, definition, lock, plan, vm, link, supply)
-            for layer in plan.layers:
-                work.run(layer)
-        fetching.result()
-        captured = capture_vhd(build, vm, blobs)
-        booting = boot_test.submit(build, definition, lock, plan, captured)
-        beside.append(booting)
-        if profile.name == "local":
-            # On Azure a VHD has tens of GiB, and the inspection reads what it needs from the blob.
-            download_image(build, blobs, captured)
-        inspect_vhd(build, definition, lock, plan, work.facts.inventory, blobs)
-        write_publishing_info(build.folder, work.facts, captured)
-        write_sbom(build, work.facts, definition, lock, captured)
-        cases: list[E2ECase] = [*booting.result(), *(plain.result() if plain else [])]
-        judge(build, definition, cases)
-        return BuiltImage(work.facts, captured, cases)
-    except BaseException:
-        # What runs beside must not make anything in a group that is about to be deleted.
-        build.stopping.set()
-        supply.stop()
-        wait(beside, timeout=_STOPPING_S)
-        raise
+        with build.timings.step("resolve the lock") as step:
+            lock = build.shared.locks.get(definition.name) or resolve_lock(definition, file, build.cloud, progress=step.progress)
+        plan = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition), scope=build.scope)
+        if copy_to:
+            refuse_private_copy(build, plan, copy_to)
+        earlier = find_earlier(build, plan) if rebuild == "changed" else None
+        if earlier is not None:
+            result, captured, name = earlier_result(build, earlier), earlier.captured, earlier.build_id
+        else:
+            recipe = Recipe(definition, lock, plan)
+            (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            blobs = BuildBlobs(build.cloud, build.build_id, container=build.builds_container)
+            try:
+                with plan_announced(build, plan), plan_shown(build, plan), resources_of(build, plan):
+                    built = build_once(build, recipe, blobs, from_scratch=rebuild == "everything")
+            except BuildError as error:
+                keep_documents(build, blobs, error)
+                raise
+            finally:
+                record_history(build)
+            result = store_results(build, built, recipe, blobs, key, copy_to=copy_to)
+            show_in_prefect(build, built)
+            captured, name = built.captured, build.build_id
+        if copy_to:
+            result["copied_to"] = copy_image(build, plan, captured, copy_to, name).url
+        return result

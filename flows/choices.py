@@ -11,6 +11,8 @@ from pydantic_core import CoreSchema, core_schema
 from images.loading import definition_names
 
 CloudName = Literal["local", "azure"]
+ReleaseKind = Literal["b-week", "preview"]
+Rebuild = Literal["changed", "image", "everything"]
 
 
 class ImageChoice(str):

@@ -1,22 +1,74 @@
-"""The reaper: what killed builds left in the cloud goes when its expiry has passed."""
+"""The reaper: what killed builds left in the cloud goes when its expiry has passed, and checkpoints that nobody needs go too."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from prefect import flow
 from prefect.artifacts import create_table_artifact
 
 from flows.choices import CloudName
+from images.errors import BuildError
+from images.retention import KEPT_OF_EACH
+from infra.azure.session import open_cloud
+from infra.profiles import load_profile
 from tasks.progress import run_logger
+from tasks.prune_checkpoints import prune_checkpoints
 from tasks.release_resources import reap_expired
 
 
-@flow(name="reap-resources", flow_run_name="reap {cloud}", description="Deletes resource groups of ours whose expiry has passed.")
-def reap_resources(cloud: CloudName = "local") -> list[str]:
-    """Delete what killed builds left behind; looks only at the cloud, so it needs nobody's memory.
+@flow(
+    name="reap-resources",
+    flow_run_name="reap {cloud}",
+    description="Deletes resource groups of ours whose expiry has passed, and checkpoints that are broken, expired or old.",
+)
+def reap_resources(cloud: CloudName = "local", keep: int = KEPT_OF_EACH) -> list[str]:
+    """Names of the resource groups and checkpoints that were deleted; looks only at the cloud, so it needs nobody's memory.
 
     Args:
         cloud: The cloud to look at.
+        keep: How many checkpoints of each image and layer stay, the newest first. Those that a build uses stay besides.
     """
+    steps: tuple[Callable[[], list[str]], ...] = (lambda: _reap_groups(cloud), lambda: _prune(cloud, keep))
+    gone: list[str] = []
+    errors: list[BuildError] = []
+    for step in steps:
+        try:
+            gone += step()
+        except BuildError as error:
+            # What one of them can not do does not keep the other from its work.
+            run_logger().error("%s", error)
+            errors.append(error)
+    if errors:
+        raise errors[0]
+    return gone
+
+
+def _reap_groups(cloud: CloudName) -> list[str]:
     names = reap_expired(cloud, run_logger().info)
     create_table_artifact([{"resource group": name} for name in names], key="reaped-resource-groups", description=f"{len(names)} expired")
     return names
+
+
+def _prune(cloud: CloudName, keep: int) -> list[str]:
+    with open_cloud(load_profile(cloud)) as session:
+        report = prune_checkpoints(session, keep=keep, on_event=run_logger().info)
+    deleted = report.named("deleted")
+    create_table_artifact(
+        [
+            {
+                "layer": checkpoint.layer,
+                "image": checkpoint.image,
+                "fingerprint": checkpoint.fingerprint[:12],
+                "GiB": checkpoint.size_gib,
+                "state": checkpoint.state,
+                "action": checkpoint.action,
+                "why": checkpoint.reason,
+            }
+            for checkpoint in report.checkpoints
+        ],
+        key="checkpoints",
+        description=f"{len(deleted)} of {len(report.checkpoints)} checkpoints deleted",
+    )
+    report.refuse_refusals()
+    return deleted

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 import httpx
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 
 from images.agreement import compare_with_promise
 from images.bootstrap import CACHE_ROOT, bootstrap_versions
@@ -18,17 +17,20 @@ from images.plan import BuildPlan
 from images.stages.boot import (
     SET_OUTBOUND,
     TEST_FIRST_BOOT,
+    TEST_NETWORKING,
     TEST_NODE_BOOTSTRAP,
     BootstrapInput,
     BootstrapResult,
     FirstBootResult,
+    NetworkingInput,
+    NetworkingResult,
     OutboundInput,
 )
 from images.stages.contract import NoInput, StageResult
 from images.stages.finish import GET_INVENTORY, InventoryResult
 from images.steps.finish import inventory_input
+from images.verdict import suites_to_repeat
 from infra.azure.build_vm import provision
-from infra.azure.disk_capture import CapturedVhd
 from infra.azure.managed_image import make_image
 from infra.azure.resource_group import ensure_group
 from infra.azure.vm_network import refuse_outbound
@@ -36,44 +38,81 @@ from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage
 from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.contact_guest import contacted
-from tasks.provision_vm import guest_port, vm_request
+from tasks.provision_vm import vm_request
 from tasks.run_stage import run_stage
+from tasks.step_task import step_task
 
 WORK_FOLDER = r"C:\winvhd-bootstrap"
+MAX_RUNS = 5
+"""As often a suite is run at most to settle what failed in it."""
+TEST_SUBNET = "10.244.250.0/24"
+"""In no network of the build: its VMs are in infra.azure.vm_network.ADDRESS_RANGE."""
 
 
-@task(name="boot-test", task_run_name="Boot test", cache_policy=NO_CACHE, persist_result=False)
-def boot_test(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, captured: CapturedVhd) -> list[E2ECase]:
-    """Boot the captured VHD and run the definition's suites on it; raises CloudError and GuestLinkError when it does not even boot."""
-    port = guest_port(build)
+@step_task("boot-test", "Boot test")
+def boot_test(
+    build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, vhd_url: str, *, settle: bool = False
+) -> list[E2ECase]:
+    """Boot the captured VHD and run the plan's suites on it; raises CloudError and GuestLinkError when it does not even boot.
+
+    With `settle`, suites that failed run again, to tell flakes from failures; the cases of all runs are given.
+    """
     build.must_go_on()
     with build.timings.step("boot test VM") as step:
         group = ensure_group(build.cloud, build.tags)
-        image = make_image(build.cloud, group, "boot-test", captured.url, generation=plan.base.generation.value, tags=build.tags)
+        image_id = make_image(build.cloud, group, "boot-test", vhd_url, generation=plan.base.generation.value, tags=build.tags)
+        build.slots.take("test", step.progress, build.must_go_on)
         build.must_go_on()
-        vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image), port, role="test"), build.tags, step.progress)
-    with contacted(build, vm, port) as link:
-        cases: list[E2ECase] = []
-        if E2ESuite.FIRST_BOOT in definition.e2e_suites:
-            cases += _first_boot(build, link, definition, lock, plan)
-        if E2ESuite.NODE_BOOTSTRAP in definition.e2e_suites:
-            # Twice: by the guest's own firewall, and by the network, where nothing in the guest can undo it.
-            refuse_outbound(build.cloud, vm)
-            run_stage(build, link, SET_OUTBOUND, OutboundInput(blocked=True), StageResult, attempt="boot test")
-            cases += _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.NODE_BOOTSTRAP, from_cache=True)
+        vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image_id), role="test"), build.tags, step.progress)
+    with contacted(build, vm) as link:
+        image = (definition, lock, plan)
+        cases = run_suites(build, vm, link, image, plan.e2e_suites)
+        for attempt in range(2, MAX_RUNS + 1):
+            again = suites_to_repeat(cases) if settle else ()
+            if not again:
+                break
+            cases += run_suites(build, vm, link, image, [E2ESuite(suite) for suite in again], attempt=attempt)
+        return cases
+
+
+def run_suites(
+    build: Build,
+    vm: BuildVm,
+    link: GuestLink,
+    image: tuple[ImageDefinition, ImageLock, BuildPlan],
+    suites: Collection[E2ESuite],
+    *,
+    attempt: int = 1,
+) -> list[E2ECase]:
+    """The cases of those of the suites that run on the image itself; `attempt` counts up when they are run again on the same VM.
+
+    Raises StageError and GuestLinkError when a suite's own script fails. The node bootstrap cuts the VM off from the Internet, for good.
+    """
+    definition, lock, _ = image
+    again = "" if attempt == 1 else f", attempt {attempt}"
+    cases: list[E2ECase] = []
+    if E2ESuite.FIRST_BOOT in suites:
+        cases += _first_boot(build, link, image, again)
+    if E2ESuite.NETWORKING in suites:
+        cases += _networking(build, link, again)
+    if E2ESuite.NODE_BOOTSTRAP in suites:
+        # Twice: by the guest's own firewall, and by the network, where nothing in the guest can undo it.
+        refuse_outbound(build.cloud, vm)
+        run_stage(build, link, SET_OUTBOUND, OutboundInput(blocked=True), StageResult, attempt=f"boot test{again}")
+        cases += _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.NODE_BOOTSTRAP, from_cache=True, again=again)
     return cases
 
 
-@task(name="plain-bootstrap", task_run_name="Bootstrap on the plain base image", cache_policy=NO_CACHE, persist_result=False)
+@step_task("plain-bootstrap", "Bootstrap on the plain base image")
 def plain_bootstrap(build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan) -> list[E2ECase]:
     """The node bootstrap on the base image itself, with the network on: it must download everything, and succeed."""
-    port = guest_port(build)
     base = plan.base
     source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
-    build.must_go_on()
     with build.timings.step("plain base image VM") as step:
-        vm = provision(build.cloud, vm_request(build, plan, source, port, role="plain"), build.tags, step.progress)
-    with contacted(build, vm, port) as link:
+        build.slots.take("plain", step.progress, build.must_go_on)
+        build.must_go_on()
+        vm = provision(build.cloud, vm_request(build, plan, source, role="plain"), build.tags, step.progress)
+    with contacted(build, vm) as link:
         return _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.PLAIN_BOOTSTRAP, from_cache=False)
 
 
@@ -81,10 +120,12 @@ def _case(suite: E2ESuite, name: str, problem: str, seconds: float = 0.0) -> E2E
     return E2ECase(suite=suite.value, name=name, outcome="failed" if problem else "passed", seconds=seconds, message=problem)
 
 
-def _first_boot(build: Build, link: GuestLink, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan) -> list[E2ECase]:
+def _first_boot(build: Build, link: GuestLink, image: tuple[ImageDefinition, ImageLock, BuildPlan], again: str) -> list[E2ECase]:
     suite = E2ESuite.FIRST_BOOT
-    first = run_stage(build, link, TEST_FIRST_BOOT, NoInput(), FirstBootResult)
-    inventory = run_stage(build, link, GET_INVENTORY, inventory_input(definition), InventoryResult, attempt="boot test").inventory
+    definition, lock, plan = image
+    first = run_stage(build, link, TEST_FIRST_BOOT, NoInput(), FirstBootResult, attempt=f"boot test{again}" if again else "")
+    looked_at = inventory_input(definition, plan.fix)
+    inventory = run_stage(build, link, GET_INVENTORY, looked_at, InventoryResult, attempt=f"boot test{again}").inventory
     differences = compare_with_promise(definition, lock, plan, inventory)
     state = "" if first.image_state == "IMAGE_STATE_COMPLETE" else f"Windows' setup state is {first.image_state}"
     identity = "" if first.vhd_id == str(build.vhd_id) else f"C:\\vhd-id.txt says {first.vhd_id}, this build wrote {build.vhd_id}"
@@ -96,11 +137,25 @@ def _first_boot(build: Build, link: GuestLink, definition: ImageDefinition, lock
     ]
 
 
+def _networking(build: Build, link: GuestLink, again: str) -> list[E2ECase]:
+    suite = E2ESuite.NETWORKING
+    result = run_stage(build, link, TEST_NETWORKING, NetworkingInput(subnet=TEST_SUBNET), NetworkingResult, attempt=f"{suite.value}{again}")
+    return [_case(suite, check.name, "" if check.passed else check.error or "failed", check.seconds) for check in result.checks]
+
+
 def _bootstrap(
-    build: Build, vm: BuildVm, link: GuestLink, definition: ImageDefinition, lock: ImageLock, *, suite: E2ESuite, from_cache: bool
+    build: Build,
+    vm: BuildVm,
+    link: GuestLink,
+    definition: ImageDefinition,
+    lock: ImageLock,
+    *,
+    suite: E2ESuite,
+    from_cache: bool,
+    again: str = "",
 ) -> list[E2ECase]:
     given = BootstrapInput(versions=bootstrap_versions(definition, lock), cache_root=CACHE_ROOT, work_folder=WORK_FOLDER)
-    result = run_stage(build, link, TEST_NODE_BOOTSTRAP, given, BootstrapResult, attempt=suite.value)
+    result = run_stage(build, link, TEST_NODE_BOOTSTRAP, given, BootstrapResult, attempt=f"{suite.value}{again}")
     wanted = "cache" if from_cache else "download"
     cases = []
     for file in result.files:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,16 +15,51 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.context import FlowRunContext
 
-from images.errors import CancelledError
+from images.definition import ImageDefinition
+from images.errors import CancelledError, StageError
+from images.lock import ImageLock
+from images.privacy import private_scope
+from images.updates.feed import FeedUpdate
+from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER
+from infra.azure.checkpoint_name import PUBLIC
 from infra.azure.session import Cloud, open_cloud
 from infra.azure.tags import BuildTags
 from infra.checkout import make_folder, output_folder
 from infra.guest.traffic import LinkTraffic
 from infra.profiles import load_profile
 from tasks.progress import Timings
+from tasks.vcpu_slots import VcpuSlots
 
 LIFETIME = timedelta(hours=24)
 """How long the resources of a build may live before the reaper takes them; a build ends long before."""
+
+
+@dataclass
+class SharedRun:
+    """What the builds of one run share: when it stops they all do, and a layer whose stages fail is not tried once for each image."""
+
+    root_id: UUID | None = None
+    """Id of the flow run that a person started; None for a build that is a run of its own."""
+    locks: dict[str, ImageLock] = field(default_factory=dict)
+    """By image: locks that the run has resolved anew and that are not committed yet; others are read where they lie."""
+    feed: tuple[FeedUpdate, ...] = ()
+    """What the update feed says of the months that the run is about, for the release notes."""
+    broken_layers: dict[str, StageError] = field(default_factory=dict)
+    """By fingerprint: why this run could not build a layer."""
+    builds: list[Build] = field(default_factory=list)
+
+    @property
+    def digits(self) -> str:
+        """12 hexadecimal digits of the run's id; random ones outside a run."""
+        return self.root_id.hex[:12] if self.root_id is not None else secrets.token_hex(6)
+
+    def stop(self) -> None:
+        """Let every build of the run end soon."""
+        for build in list(self.builds):
+            build.stopping.set()
+
+
+shared_run: ContextVar[SharedRun | None] = ContextVar("shared_run", default=None)
 
 
 @dataclass
@@ -39,6 +76,10 @@ class Build:
     timings: Timings = field(default_factory=Timings)
     traffic: LinkTraffic = field(default_factory=LinkTraffic)
     """Sum over the links that are closed."""
+    scope: str = PUBLIC
+    """Whose checkpoints and blobs it makes: public, or private-<id>."""
+    slots: VcpuSlots = field(default_factory=VcpuSlots)
+    shared: SharedRun = field(default_factory=SharedRun)
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set once the build has failed or was stopped: its other threads must not wait for guests that are being deleted."""
 
@@ -48,24 +89,52 @@ class Build:
             raise CancelledError("the build is stopping", hint="the first error says why")
 
     @property
+    def builds_container(self) -> str:
+        """Where its results lie: a private build has a container of its own, which goes at its expiry."""
+        return BUILDS_CONTAINER if self.scope == PUBLIC else self.scope
+
+    @property
+    def cache_container(self) -> str:
+        """Where its artifacts are cached; nothing private is among the locked ones, so all builds share it."""
+        return CACHE_CONTAINER
+
+    @property
     def vhd_id(self) -> UUID:
         """The identity in C:\\vhd-id.txt: the same for every attempt of this build."""
         return uuid5(NAMESPACE_URL, f"winvhd:{self.build_id}")
 
 
 def build_id_for(image: str, flow_run_id: UUID | None) -> str:
-    """<image>-<12 hex digits of the flow run's id>: a retry of the run finds its own resources. Outside a run the digits are random."""
+    """<image>-<12 hex digits of the root flow run's id>: a retry finds its own resources. Outside a run the digits are random."""
     digits = flow_run_id.hex[:12] if flow_run_id is not None else secrets.token_hex(6)
     return f"{image}-{digits}"
 
 
+def scope_of(definition: ImageDefinition) -> str:
+    """Public, or a scope of the image's own when private packages are part of it."""
+    if not definition.private_packages:
+        return PUBLIC
+    # Short enough for a container's name, and different for names that begin alike.
+    return private_scope(f"{definition.name[:20].strip('-')}-{hashlib.sha256(definition.name.encode()).hexdigest()[:8]}")
+
+
 @contextmanager
-def open_build(image: str, cloud_name: str) -> Iterator[Build]:
-    """A build of this flow run on a cloud; raises ConfigurationError when the cloud or the output folder is not usable."""
+def open_build(image: str, cloud_name: str, *, scope: str = PUBLIC, expires_at: datetime | None = None) -> Iterator[Build]:
+    """A build of this flow run on a cloud; raises ConfigurationError when the cloud or the output folder is not usable.
+
+    Default for `expires_at`: LIFETIME from now.
+    """
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
-    build_id = build_id_for(image, flow_run.id if flow_run is not None else None)
+    shared = shared_run.get() or SharedRun()
+    run_id = shared.root_id or (flow_run.id if flow_run is not None else None)
+    build_id = build_id_for(image, run_id)
     started = datetime.now(UTC)
     with open_cloud(load_profile(cloud_name)) as cloud:
-        tags = BuildTags(build_id=build_id, flow_run_id=str(flow_run.id) if flow_run is not None else "", expires_at=started + LIFETIME)
-        yield Build(build_id, image, cloud, make_folder(output_folder() / build_id), tags, started)
+        tags = BuildTags(build_id=build_id, flow_run_id=str(run_id or ""), expires_at=expires_at or started + LIFETIME, scope=scope)
+        slots = VcpuSlots(cloud.profile if flow_run is not None else None)
+        folder = make_folder(output_folder() / build_id)
+        timings = Timings(image if shared.root_id is not None else "")
+        build = Build(build_id, image, cloud, folder, tags, started, timings, scope=scope, slots=slots, shared=shared)
+        shared.builds.append(build)
+        yield build

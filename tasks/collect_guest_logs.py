@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import SecretStr
 
 from images.errors import BuildError
@@ -20,12 +18,13 @@ from infra.vhd.blob_range_reader import open_blob
 from infra.vhd.offline_logs import read_log_tails
 from tasks.build import Build
 from tasks.progress import Step
+from tasks.step_task import step_task
 
 LONGEST_WAIT_S = 120
 ACCESS_S = 3600
 
 
-@task(name="collect-guest-logs", task_run_name="Logs of the {vm.role} VM", cache_policy=NO_CACHE, persist_result=False)
+@step_task("collect-guest-logs", "Logs of the {vm.role} VM")
 def collect_guest_logs(build: Build, vm: BuildVm, *, agent_is_there: bool = True) -> Path | None:
     """The file with the guest's logs, in the build's folder; None when there are none to be had. It ends the VM's boot if it must.
 

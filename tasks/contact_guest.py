@@ -19,9 +19,12 @@ from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.collect_guest_logs import keep_guest_logs
 
+CONTACT_AGAIN_POLLS = 3
+"""Poll intervals between two tries of first contact: an agent that has just started, or found an old status on its disk, needs a moment."""
+
 
 @contextmanager
-def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
+def contacted(build: Build, vm: BuildVm) -> Iterator[GuestLink]:
     """A link to the VM's guest; its traffic counts for the build, and the connection is closed at the end.
 
     Raises GuestLinkError when the guest does not answer as first contact asks, CloudError when Run Command is refused. The error of a guest
@@ -32,7 +35,7 @@ def contacted(build: Build, vm: BuildVm, port: int) -> Iterator[GuestLink]:
         return run_command(build.cloud, vm, script, parameters, protected)
 
     def contact() -> GuestEndpoint:
-        return first_contact(run, address=vm.address, port=port)
+        return first_contact(run, address=vm.address, port=vm.winrm_port, pause_s=CONTACT_AGAIN_POLLS * build.cloud.profile.poll_interval_s)
 
     with ExitStack() as stack:
         with build.timings.step(f"first contact ({vm.role} VM)"):

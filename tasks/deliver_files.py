@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from images.errors import StageError
 from images.stages.content import SaveFileInput, SourceFile
 from infra.guest.link import GuestLink
@@ -15,13 +12,14 @@ from infra.guest.transfer import FileContent
 from infra.vhd.blob_range_reader import RangeServer
 from tasks.build import Build
 from tasks.progress import run_logger
+from tasks.step_task import step_task
 
 PIECE_BYTES = 4 * 1024 * 1024
 UNREACHABLE = ("download-failed", "network-unreachable")
 """Codes of a stage whose guest got no answer, or none that it could use, from the address of a file."""
 
 
-@task(name="deliver-files", task_run_name="Files over the link", cache_policy=NO_CACHE, persist_result=False)
+@step_task("deliver-files", "Files over the link")
 def deliver_files(build: Build, link: GuestLink, wanted: SaveFileInput, reason: StageError, *, layer: str) -> None:
     """Bring a stage's files to their places over the link, so that the stage finds them there, verified.
 

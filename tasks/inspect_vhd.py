@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
 from images.agreement import compare_live_and_offline, compare_with_promise
 from images.definition import ImageDefinition
 from images.errors import InventoryMismatchError
@@ -20,6 +17,7 @@ from infra.vhd.inspect import Inspection, inspect_reader, open_file
 from infra.vhd.range_reader import RangeReader
 from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
+from tasks.step_task import step_task
 
 _SAS_HOURS = 6.0
 
@@ -37,7 +35,7 @@ def check_promises(definition: ImageDefinition, lock: ImageLock, plan: BuildPlan
 
 def check_disk(disk: RangeReader, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory) -> Inspection:
     """What is on a captured disk; InventoryMismatchError, naming each difference, when that is not what ran in the VM or was promised."""
-    wanted = inventory_input(definition)
+    wanted = inventory_input(definition, plan.fix)
     found = inspect_reader(
         disk, hash_files=True, cache_roots=wanted.cache_roots, tool_roots=wanted.tool_roots, registry_paths=wanted.registry_paths
     )
@@ -52,7 +50,7 @@ def check_disk(disk: RangeReader, definition: ImageDefinition, lock: ImageLock, 
     return found
 
 
-@task(name="inspect-vhd", task_run_name="Inspect the captured disk", cache_policy=NO_CACHE, persist_result=False)
+@step_task("inspect-vhd", "Inspect the captured disk")
 def inspect_vhd(
     build: Build, definition: ImageDefinition, lock: ImageLock, plan: BuildPlan, live: Inventory, blobs: BuildBlobs
 ) -> Inventory:

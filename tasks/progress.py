@@ -10,8 +10,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from prefect.exceptions import MissingContextError
@@ -33,6 +35,8 @@ class StepEvent:
     total: int | None = None
     seconds: float = 0.0
     outcome: Outcome = "built"
+    image: str = ""
+    """Whose step it is, where several images are built at the same time."""
 
 
 Listener = Callable[[StepEvent], None]
@@ -49,8 +53,30 @@ def listening(listener: Listener) -> Iterator[None]:
         _listeners.remove(listener)
 
 
+hidden_log: ContextVar[logging.Logger | None] = ContextVar("hidden_log", default=None)
+"""The log of private work, while that is what this thread does; nothing of it goes to Prefect then."""
+
+
+@contextmanager
+def hidden_from_prefect(path: Path) -> Iterator[None]:
+    """Let the steps in the block log to this file, and be no task runs of Prefect."""
+    logger = logging.Logger(f"winvhd.{path}")
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logger.addHandler(handler)
+    token = hidden_log.set(logger)
+    try:
+        yield
+    finally:
+        hidden_log.reset(token)
+        handler.close()
+
+
 def run_logger() -> logging.Logger | logging.LoggerAdapter[logging.Logger]:
-    """The log of the current Prefect run; outside a run, the project's own."""
+    """The log of the current Prefect run, or of private work; outside both, the project's own."""
+    hidden = hidden_log.get()
+    if hidden is not None:
+        return hidden
     try:
         return get_run_logger()
     except MissingContextError:
@@ -67,6 +93,7 @@ class Step:
     """A step that is running."""
 
     name: str
+    image: str = ""
     outcome: Outcome = "built"
     _logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = field(default_factory=run_logger)
 
@@ -74,13 +101,20 @@ class Step:
         """Say how far the step is."""
         count = f" [{done}/{total}]" if done is not None and total else ""
         self._logger.info("%s: %s%s", self.name, message, count)
-        _emit(StepEvent("progress", self.name, message, done, total))
+        _emit(StepEvent("progress", self.name, message, done, total, image=self.image))
+
+    def warn(self, message: str) -> None:
+        """Say what went wrong without stopping the build."""
+        self._logger.warning("%s: %s", self.name, message)
+        _emit(StepEvent("progress", self.name, message, image=self.image))
 
 
 class Timings:
     """Seconds of every step of a build, in the order in which they ended; safe to use from several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, image: str = "") -> None:
+        """`image` is named in every event, for who follows several builds at once."""
+        self._image = image
         self._lock = threading.Lock()
         self._steps: list[StepTiming] = []
         self._listeners: list[Callable[[StepTiming], None]] = []
@@ -110,9 +144,9 @@ class Timings:
     @contextmanager
     def step(self, name: str, *, layer: str = "") -> Iterator[Step]:
         """Report start and end of a step and keep its seconds, also when it fails."""
-        step = Step(name)
+        step = Step(name, self._image)
         start, clock = datetime.now(UTC), time.monotonic()
-        _emit(StepEvent("start", name))
+        _emit(StepEvent("start", name, image=self._image))
         step._logger.info("%s …", name)
         try:
             yield step
@@ -127,4 +161,4 @@ class Timings:
                 )
             )
             step._logger.info("%s: %s in %.1f s", name, step.outcome, seconds)
-            _emit(StepEvent("end", name, seconds=seconds, outcome=step.outcome))
+            _emit(StepEvent("end", name, seconds=seconds, outcome=step.outcome, image=self._image))

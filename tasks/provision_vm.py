@@ -2,53 +2,89 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import secrets
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
-
-from images.errors import BuildError
+from images.errors import AllocationError, BuildError
 from images.plan import BuildPlan
 from infra.azure.build_vm import provision
-from infra.azure.resource_group import delete_group, find_group
+from infra.azure.checkpoint_restore import restore_disk
+from infra.azure.checkpoint_state import Checkpoint
+from infra.azure.resource_group import delete_group, ensure_group, find_group
 from infra.azure.vm_request import BuildVm, MarketplaceImage, Role, VmRequest, VmSource
 from infra.prefect.server import free_port
 from tasks.build import Build
-from tasks.progress import run_logger
+from tasks.progress import Step, run_logger
+from tasks.step_task import step_task
+from tasks.take_over import begin_tags, can_be_taken_over, delete_test_vms, take_over
 
 
-def guest_port(build: Build) -> int:
-    """The port that the guest's listener will have; where all guests share one address, a free one."""
-    return build.cloud.profile.winrm_port or free_port()
-
-
-def vm_request(build: Build, plan: BuildPlan, source: VmSource, port: int, *, role: Role) -> VmRequest:
+def vm_request(build: Build, plan: BuildPlan, source: VmSource, *, role: Role, tags: Mapping[str, str] | None = None) -> VmRequest:
     """The VM to ask for; its size and zone are the profile's matter."""
-    request = VmRequest(source=source, generation=plan.base.generation.value, os_disk_gib=plan.os_disk_gib, winrm_port=port, role=role)
+    request = VmRequest(
+        source=source,
+        generation=plan.base.generation.value,
+        os_disk_gib=plan.os_disk_gib,
+        # Where all guests share one address, each has a port of its own.
+        winrm_port=build.cloud.profile.winrm_port or free_port(),
+        role=role,
+        tags=tags or {},
+    )
     address = build.cloud.profile.source_address
     return replace(request, source_address=address) if address else request
 
 
-@task(name="provision-vm", task_run_name="Provision the build VM", cache_policy=NO_CACHE, persist_result=False)
-def provision_vm(build: Build, plan: BuildPlan, port: int) -> BuildVm:
-    """The build VM from the plan's base image; raises AllocationError when no size or zone has room, CloudError for other refusals."""
-    base = plan.base
-    source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
+@step_task("provision-vm", "Provision the build VM")
+def provision_vm(build: Build, plan: BuildPlan, start: Checkpoint | None = None) -> BuildVm:
+    """The build VM: one that an earlier attempt left, if it is at that place; else a new one, from a checkpoint or the plan's base image.
+
+    Raises AllocationError when no size or zone has room, CloudError for other refusals.
+    """
     with build.timings.step("build VM") as step:
-        return provision(build.cloud, vm_request(build, plan, source, port, role="build"), build.tags, step.progress)
+        build.slots.take("build", step.progress, build.must_go_on)
+        left = take_over(build, plan, start, step.progress)
+        if left is not None:
+            step.outcome = "reused"
+            return left
+        tags = begin_tags(plan, start)
+        if start is not None:
+            return _restore(build, plan, start, tags, step)
+        base = plan.base
+        source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
+        return provision(build.cloud, vm_request(build, plan, source, role="build", tags=tags), build.tags, step.progress)
+
+
+def _restore(build: Build, plan: BuildPlan, start: Checkpoint, tags: Mapping[str, str], step: Step) -> BuildVm:
+    cloud, group = build.cloud, ensure_group(build.cloud, build.tags)
+    # A disk is made in one zone, and only a VM there can attach it: with another zone goes another disk.
+    zones = cloud.profile.zones or (None,)
+    for number, zone in enumerate(zones, 1):
+        name = f"build-os-{start.layer}-{secrets.token_hex(3)}"
+        step.progress(f"disk from {start.name}" + (f" in zone {zone}" if zone else ""))
+        disk = restore_disk(cloud, start, group, name, build.tags, zone=zone)
+        try:
+            return provision(cloud, vm_request(build, plan, disk, role="build", tags=tags), build.tags, step.progress)
+        except AllocationError:
+            if number == len(zones):
+                raise
+    raise AssertionError("unreachable: the last zone returns or raises")
 
 
 @contextmanager
-def resources_of(build: Build) -> Iterator[None]:
-    """Own the build's resource group: what an earlier attempt left goes first, and all goes at the end, however it ends.
+def resources_of(build: Build, plan: BuildPlan) -> Iterator[None]:
+    """Own the build's resource group: what an earlier attempt left goes first, save a VM to go on in, and all goes at the end.
 
     A failing clean-up never hides the first error; the group's tags let the reaper finish the work.
     """
     if find_group(build.cloud, build.build_id) is not None:
-        with build.timings.step("delete what an earlier attempt left"):
-            delete_group(build.cloud, build.build_id, wait=True)
+        with build.timings.step("delete what an earlier attempt left") as step:
+            if can_be_taken_over(build, plan):
+                step.progress("its build VM stays")
+                delete_test_vms(build)
+            else:
+                delete_group(build.cloud, build.build_id, wait=True)
     failed = True
     try:
         yield
@@ -56,6 +92,7 @@ def resources_of(build: Build) -> Iterator[None]:
     finally:
         if failed:
             build.stopping.set()
+        build.slots.give_back_all()
         try:
             with build.timings.step("delete the build's resources"):
                 # Azure needs minutes for it and goes on by itself; the stand-in may be ended together with the command.

@@ -12,6 +12,7 @@ from images.notes.facts import ReleaseFacts
 from images.plan import BuildPlan, Layer, PlannedStage
 from images.stages.finish import GENERALIZE, GET_INVENTORY, SET_IDENTITY, SET_TEXT_FILE, GeneralizeInput, InventoryResult
 from images.steps.finish import RELEASE_NOTES_PATH
+from images.updates.fixes import fixes_between
 from infra.azure.version_register import VersionRegister
 from infra.azure.vm_request import BuildVm
 from infra.guest.link import GuestLink
@@ -19,7 +20,7 @@ from tasks.build import Build
 from tasks.capture_vhd import generalize_guest
 from tasks.inspect_vhd import check_promises
 from tasks.reserve_version import reserve_version
-from tasks.run_stage import run_planned
+from tasks.run_stage import check_promised_build, restart_guest, run_planned
 from tasks.supply import ArtifactSupply
 from tasks.write_documents import previous_release, release_facts, write_documents
 
@@ -44,10 +45,20 @@ class LayerWork:
             raise ValueError("the inventory has not been taken yet")
         return self._facts
 
+    @property
+    def is_finished(self) -> bool:
+        """True once the last layer was documented."""
+        return self._facts is not None
+
     def run(self, layer: Layer) -> None:
-        """Run every stage of a layer, in order; raises what a stage raises."""
+        """Run every stage of a layer, in order, and restart where the plan says so; raises what a stage raises.
+
+        A restart after the last stage of a layer that ends in a checkpoint is left to whoever saves it: the stop for it is that restart.
+        """
         for number, planned in enumerate(layer.stages):
             self._run_stage(layer, number, planned)
+            if planned.restart_after and not (layer.reusable and number == len(layer.stages) - 1):
+                check_promised_build(planned, restart_guest(self.build, self.link, layer=layer.name.value))
 
     def _run_stage(self, layer: Layer, number: int, planned: PlannedStage) -> None:
         if planned.stage == GENERALIZE.name:
@@ -76,7 +87,10 @@ class LayerWork:
         inventory = result.inventory
         # Before generalize: a wrong image is not worth a capture.
         check_promises(self.definition, self.lock, self.plan, inventory, "image")
-        register = VersionRegister(self.build.cloud)
+        register = VersionRegister(self.build.cloud, container=self.build.builds_container)
         version = reserve_version(register, self.definition.name, inventory.os.version, self.build.build_id)
-        previous = previous_release(register, self.definition.name, version)
-        self._facts = release_facts(self.build, self.definition, self.plan, inventory, version, previous)
+        # What was released is public, also for a build that leaves nothing there itself.
+        previous = previous_release(VersionRegister(self.build.cloud), self.definition.name, version)
+        previews = [update.kb for update in self.lock.updates if update.preview]
+        fixes = fixes_between(self.build.shared.feed, previous.inventory.os.version, inventory.os.version) if previous else ()
+        self._facts = release_facts(self.build, self.definition, self.plan, inventory, version, previous, previews, fixes)

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from prefect import task
-from prefect.cache_policies import NO_CACHE
 from pydantic import JsonValue
 
 from images.errors import StageError
 from images.plan import PlannedStage
 from images.stages.content import SaveFileInput
 from images.stages.contract import StageContract, StageInput, StageResult
-from images.stages.system import GuestStateResult
+from images.stages.fix import FIX_STAGES, HINTS
+from images.stages.system import RESTART_GUEST, GuestStateResult
 from infra.fetch.http import content_length, make_client
 from infra.guest.link import GuestLink
+from infra.prefect.private_fix_source import private_fix_url
 from infra.prefect.secret_blocks import secret_block
+from infra.redaction import secret_parts
 from tasks.build import Build
 from tasks.deliver_files import UNREACHABLE, deliver_files
 from tasks.progress import run_logger
+from tasks.step_task import step_task
 from tasks.supply import ArtifactSupply
 
 Result = TypeVar("Result", bound=StageResult)
+
+MAX_RESTARTS = 3
+"""As many in a row for one stage: an update may need two."""
 
 
 def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_input: JsonValue) -> str:
@@ -33,7 +38,7 @@ def stage_run_id(build: Build, contract: StageContract, attempt: str, stage_inpu
     return f"{build.build_id[-12:]}-{contract.name}-{digest[:8]}"
 
 
-@task(name="run-stage", task_run_name="{title}", cache_policy=NO_CACHE, persist_result=False)
+@step_task("run-stage", "{title}")
 def _run(
     build: Build, link: GuestLink, contract: StageContract, stage_input: StageInput, title: str, layer: str, run_id: str
 ) -> StageResult:
@@ -77,7 +82,7 @@ def run_planned(
     supply: ArtifactSupply,
     values: Mapping[str, JsonValue] | None = None,
 ) -> StageResult:
-    """Run one stage of a plan and restart the guest when the plan says so; `values` are the fields that only the run knows.
+    """Run one stage of a plan; `values` are the fields that only the run knows. The restart that the plan may ask for is the caller's.
 
     Raises StageError, GuestLinkError, and what the fetch of a file that it needs raised.
     """
@@ -86,6 +91,11 @@ def run_planned(
         kind, _, name = token.partition(":")
         if kind == "cache":
             return supply.address(name)
+        if kind == "fix":
+            url = private_fix_url(name).get_secret_value()
+            for text in secret_parts(url):
+                link.keep_secret(text)
+            return url
         url = secret_block(name).get_secret_value()
         # All of it is secret, not only what a reader of URLs would take for a token.
         for text in (url, url.partition("?")[0]):
@@ -100,21 +110,25 @@ def run_planned(
     try:
         result = _run(build, link, contract, stage_input, title, layer, run_id)
     except StageError as error:
+        if contract in FIX_STAGES:
+            error.hint = HINTS.get(error.code, error.hint)
         if error.code not in UNREACHABLE or not isinstance(stage_input, SaveFileInput):
             raise
         deliver_files(build, link, stage_input, error, layer=layer)
         result = _run(build, link, contract, stage_input, title, layer, run_id)
-    if planned.restart_after:
-        state = restart_guest(build, link, layer=layer)
-        promised = planned.input.get("promised_build")
-        if promised is not None and state.os_build != promised:
-            raise StageError(
-                f"Windows is at {state.os_build} after the restart, the update promises {promised}",
-                stage=contract.name,
-                code="build-not-reached",
-                hint="the update was rolled back: C:\\Windows\\Logs\\CBS\\CBS.log on the VM says why",
-            )
     return result
+
+
+def check_promised_build(planned: PlannedStage, state: GuestStateResult) -> None:
+    """Raise StageError when Windows, after the restart that a stage asked for, is not at the build that its updates promise."""
+    promised = planned.input.get("promised_build")
+    if promised is not None and state.os_build != promised:
+        raise StageError(
+            f"Windows is at {state.os_build} after the restart, the update promises {promised}",
+            stage=planned.contract.name,
+            code="build-not-reached",
+            hint="the update was rolled back: C:\\Windows\\Logs\\CBS\\CBS.log on the VM says why",
+        )
 
 
 def _private_sizes(planned: PlannedStage) -> dict[str, JsonValue]:
@@ -133,10 +147,31 @@ def _private_sizes(planned: PlannedStage) -> dict[str, JsonValue]:
     return sizes
 
 
-@task(name="restart-guest", task_run_name="Restart", cache_policy=NO_CACHE, persist_result=False)
+@step_task("restart-guest", "Restart")
 def restart_guest(build: Build, link: GuestLink, *, layer: str = "") -> GuestStateResult:
-    """Restart the guest and wait until a new boot answers and has settled; raises GuestLinkError when it never does."""
+    """Restart the guest, as often as its updates ask for, and wait until the new boot answers and has settled.
+
+    Raises GuestLinkError when it never does, and StageError when Windows still waits for a restart after MAX_RESTARTS.
+    """
     with build.timings.step("Restart", layer=layer) as step:
-        state = link.restart()
-        step.progress(f"booted at {state.boot_time}, Windows {state.os_build}")
-        return state
+
+        def restart() -> GuestStateResult:
+            state = link.restart()
+            step.progress(f"booted at {state.boot_time}, Windows {state.os_build}")
+            return state
+
+        return restart_until_settled(restart)
+
+
+def restart_until_settled(restart: Callable[[], GuestStateResult]) -> GuestStateResult:
+    """The state after as many restarts as Windows asks for: some updates need a second one. StageError after MAX_RESTARTS."""
+    for _ in range(MAX_RESTARTS):
+        state = restart()
+        if not state.pending_reboot:
+            return state
+    raise StageError(
+        f"Windows waits for a restart after {MAX_RESTARTS} of them",
+        stage=RESTART_GUEST.name,
+        code="restart-pending",
+        hint="an update does not get done: C:\\Windows\\Logs\\CBS\\CBS.log on the VM says why",
+    )

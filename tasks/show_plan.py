@@ -41,10 +41,10 @@ class PlanProgress:
         return layers + sum(name in ended for name in CLOSING_STEPS)
 
     def outcome(self, layer: Layer, steps: tuple[StepTiming, ...]) -> str:
-        """Reused, built, failed, incomplete or not reached."""
+        """Reused, built, failed, incomplete, not reached, or empty for a layer without stages."""
         of_layer = [step for step in steps if step.layer == layer.name.value]
         if not of_layer:
-            return "not reached"
+            return "not reached" if layer.stages else "empty"
         if any(step.outcome == "failed" for step in of_layer):
             return "failed"
         if all(step.outcome == "reused" for step in of_layer):
@@ -66,7 +66,11 @@ class PlanProgress:
 
 
 def _size(layer: Layer) -> int:
-    return len(layer.stages) + sum(planned.restart_after for planned in layer.stages)
+    """Its stages, their restarts, and its checkpoint, which takes the place of a last restart."""
+    if not layer.stages:
+        return 0
+    checkpoint = layer.reusable and not layer.stages[-1].restart_after
+    return len(layer.stages) + sum(planned.restart_after for planned in layer.stages) + checkpoint
 
 
 def _counts(step: StepTiming, layer: Layer) -> bool:

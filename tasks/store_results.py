@@ -12,18 +12,19 @@ from prefect.context import FlowRunContext
 
 from images.definition import ImageDefinition
 from images.e2e import E2ECase
-from images.errors import BuildError
+from images.errors import BuildError, CloudError
 from images.lock import ImageLock
 from images.notes.facts import ReleaseFacts, tagged
 from images.notes.markdown import render_markdown
 from images.plan import BuildPlan
-from infra.azure.blob_copy import CopiedVhd
 from infra.azure.blob_storage import BuildBlobs
+from infra.azure.build_history import BuildHistory
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.version_register import VersionRegister
 from infra.signing.keys import SigningKey
 from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
+from tasks.earlier_image import record_image
 from tasks.progress import run_logger
 from tasks.write_provenance import write_provenance
 
@@ -44,7 +45,6 @@ class BuiltImage:
     facts: ReleaseFacts
     captured: CapturedVhd
     cases: list[E2ECase] = field(default_factory=list)
-    copied: CopiedVhd | None = None
 
 
 @dataclass(frozen=True)
@@ -56,29 +56,38 @@ class Recipe:
     plan: BuildPlan
 
 
-def store_results(build: Build, built: BuiltImage, recipe: Recipe, blobs: BuildBlobs, key: SigningKey | None) -> dict[str, Any]:
-    """Write timings and provenance, upload every document, show them in Prefect, and return the summary as plain JSON values.
+def store_results(
+    build: Build, built: BuiltImage, recipe: Recipe, blobs: BuildBlobs, key: SigningKey | None, *, copy_to: str = ""
+) -> dict[str, Any]:
+    """Write timings and provenance, upload every document, let later builds find the image, and return the summary as plain JSON values.
 
-    The provenance is signed when there is a key. Raises CloudError.
+    The provenance is signed when there is a key. What follows, such as a copy, can be done again without building again. Raises CloudError.
     """
     summary = summarize(build, built)
     write_timings(build)
-    copy_to = built.copied.url if built.copied else ""
     write_provenance(build, built.facts, recipe.definition, recipe.lock, recipe.plan, built.captured, copy_to=copy_to, key=key)
-    _upload(build, blobs)
+    upload_documents(build, blobs)
     if not recipe.plan.private:
         # What is on a private image is not for the notes of a public one.
         inventory = built.facts.inventory.model_dump_json().encode()
         VersionRegister(build.cloud).release(build.image, built.facts.image_version, inventory)
-    show_in_prefect(build, built)
+    record_image(build, recipe.plan, built.captured, summary)
     return summary
+
+
+def record_history(build: Build) -> None:
+    """Keep the seconds of this build's steps for the expected minutes of later plans; a refusal is only said."""
+    try:
+        BuildHistory(build.cloud, container=build.builds_container).record(build.build_id, build.image, build.timings.steps)
+    except CloudError as error:
+        run_logger().warning("could not keep the timings of this build: %s", error)
 
 
 def keep_documents(build: Build, blobs: BuildBlobs, error: BuildError) -> None:
     """After a failure: write timings.json, upload what documents there are, and say so in the error; never raises."""
     try:
         write_timings(build)
-        _upload(build, blobs)
+        upload_documents(build, blobs)
     except (BuildError, OSError) as problem:
         run_logger().warning("could not keep the documents of this attempt: %s", problem)
         return
@@ -86,7 +95,8 @@ def keep_documents(build: Build, blobs: BuildBlobs, error: BuildError) -> None:
     error.kept = f"{error.kept}; {documents}" if error.kept else documents
 
 
-def _upload(build: Build, blobs: BuildBlobs) -> None:
+def upload_documents(build: Build, blobs: BuildBlobs) -> None:
+    """Every document of the build's folder in its blob folder. Raises CloudError."""
     for path in sorted(build.folder.iterdir()):
         if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
             blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
@@ -110,12 +120,15 @@ def summarize(build: Build, built: BuiltImage) -> dict[str, Any]:
         "image": build.image,
         "image_version": built.facts.image_version,
         "os_version": inventory.os.version,
+        "previous_version": built.facts.previous.version if built.facts.previous else None,
+        "previous_os_version": built.facts.previous.inventory.os.version if built.facts.previous else None,
         "vhd_id": inventory.vhd_id,
         "folder": str(build.folder),
         "vhd_url": built.captured.url,
         "vhd_sha256": built.captured.sha256,
         "vhd_size_bytes": built.captured.size_bytes,
-        "copied_to": built.copied.url if built.copied else None,
+        "copied_to": None,
+        "unchanged": False,
         "container_images": len(tagged(inventory.container_images)),
         "cached_files": len(inventory.cached_files),
         "checks_passed": sum(case.outcome == "passed" for case in built.cases),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -57,12 +57,15 @@ class ArtifactSupply:
     def expect(self, artifacts: Iterable[Artifact]) -> None:
         """Announce files, so that a stage may wait for them before their fetch began."""
         for artifact in artifacts:
-            self._ready.setdefault(artifact.sha256, Future())
+            known = self._ready.get(artifact.sha256)
+            if known is None or (known.done() and known.exception() is not None):
+                self._ready[artifact.sha256] = Future()
 
-    def fill(self, artifacts: Iterable[Artifact], progress: Callable[[str, int, int], None]) -> None:
+    def fill(self, artifacts: Sequence[Artifact], progress: Callable[[str, int, int], None]) -> None:
         """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended."""
-        wanted = list({artifact.sha256: artifact for artifact in artifacts}.values())
-        self.expect(wanted)
+        self.expect(artifacts)
+        distinct = {artifact.sha256: artifact for artifact in artifacts}
+        wanted = [artifact for sha256, artifact in distinct.items() if not self._ready[sha256].done()]
         errors: list[BaseException] = []
         try:
             known = self._cache.known()
@@ -81,9 +84,10 @@ class ArtifactSupply:
         if errors:
             raise errors[0]
 
-    def abandon(self) -> None:
-        """No more files will come: whoever still waits for one gets an ArtifactError instead of waiting for ever."""
-        for ready in self._ready.values():
+    def abandon(self, artifacts: Iterable[Artifact]) -> None:
+        """Of these files no more will come: whoever still waits for one gets an ArtifactError instead of waiting for ever."""
+        for artifact in artifacts:
+            ready = self._ready[artifact.sha256]
             if not ready.done():
                 ready.set_exception(ArtifactError("the fetch ended before this file", hint="the run's log says why"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -19,6 +20,7 @@ from images.notes.text import render_text
 from images.plan import BuildPlan
 from images.sbom.document import render_sbom
 from images.sbom.validation import sbom_problems
+from images.updates.feed import FeedUpdate
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.version_register import VersionRegister
 from infra.checkout import build_source
@@ -49,8 +51,10 @@ def release_facts(
     inventory: Inventory,
     version: str,
     previous: PreviousRelease | None = None,
+    previews: Sequence[str] = (),
+    fixes: Sequence[FeedUpdate] = (),
 ) -> ReleaseFacts:
-    """Everything the documents say."""
+    """Everything the documents say; `previews` are the KBs that are optional previews, `fixes` what came since the previous release."""
     stamp = version.rpartition(".")[2]
     return ReleaseFacts(
         image=definition.name,
@@ -64,6 +68,8 @@ def release_facts(
         trusted_launch=plan.base.trusted_launch,
         inventory=inventory,
         previous=previous,
+        previews=tuple(previews),
+        fixes=tuple(fixes),
     )
 
 

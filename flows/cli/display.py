@@ -29,7 +29,7 @@ class PlainDisplay:
 
     def __call__(self, event: StepEvent) -> None:
         if event.kind == "end":
-            line = Text(f"{event.outcome:<6} {event.seconds:6.1f} s  {event.step}")
+            line = Text(f"{event.outcome:<6} {event.seconds:6.1f} s  {_name(event)}")
             self._console.print(line, soft_wrap=True)
 
 
@@ -61,13 +61,17 @@ class LiveDisplay:
     def __call__(self, event: StepEvent) -> None:
         with self._lock:
             if event.kind == "start":
-                self._running[event.step] = self._progress.add_task(event.step, total=None, message="")
-            elif event.kind == "progress" and event.step in self._running:
-                self._progress.update(self._running[event.step], completed=event.done or 0, total=event.total, message=event.message[:60])
-            elif event.kind == "end" and event.step in self._running:
-                self._progress.remove_task(self._running.pop(event.step))
-                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {event.step}")
+                self._running[_name(event)] = self._progress.add_task(_name(event), total=None, message="")
+            elif event.kind == "progress" and _name(event) in self._running:
+                self._progress.update(self._running[_name(event)], completed=event.done or 0, total=event.total, message=event.message[:60])
+            elif event.kind == "end" and _name(event) in self._running:
+                self._progress.remove_task(self._running.pop(_name(event)))
+                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {_name(event)}")
                 self._progress.console.print(line)
+
+
+def _name(event: StepEvent) -> str:
+    return f"{event.image}: {event.step}" if event.image else event.step
 
 
 def make_display(console: Console) -> PlainDisplay | LiveDisplay:

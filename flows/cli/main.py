@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from flows.cli.build import build
+from flows.cli.checkpoints import checkpoints_app
 from flows.cli.diff import diff
 from flows.cli.importing import import_app
 from flows.cli.inspect import inspect
@@ -39,6 +40,7 @@ app.command()(inspect)
 app.command()(diff)
 app.command()(verify)
 app.add_typer(import_app, name="import")
+app.add_typer(checkpoints_app, name="checkpoints")
 app.add_typer(local_app, name="local")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,30 +14,57 @@ from flows.choices import CloudName
 from flows.cli.failure import reported
 from flows.cli.services import stand_in_for_planning
 
+if TYPE_CHECKING:
+    from images.plan import BuildPlan
+
+_PIPE_WIDTH = 1_000
+"""Columns where nobody looks at a terminal: a line is a line for grep."""
+
 
 def plan(
-    image: Annotated[str, typer.Argument(help="Name of a definition in images/definitions, or a path to one.")],
-    profile: Annotated[CloudName, typer.Option(help="Whose lock to use: the stand-in's, made on the fly, or the committed one.")] = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the whole plan as JSON.")] = False,
+    images: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE...", help="Names of definitions in images/definitions, or paths to them.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Plan every committed definition.")] = False,
+    profile: Annotated[CloudName, typer.Option(help="Which cloud: the stand-in on this machine, or Azure.")] = "local",
+    stages: Annotated[bool, typer.Option("--stages", help="Print each layer's stages and scripts; nothing is looked up.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object: the plan, its SHA-256, the expected minutes.")] = False,
 ) -> None:
-    """Print the layers and stages of a build, in order; nothing is built."""
+    """Print what a build of one or several images would reuse and build, and why; nothing is built."""
+    if everything == bool(images):
+        raise typer.BadParameter("give the names of images, or --all")
     console = Console(stderr=True)
     with reported(console, as_json=as_json):
-        from images.loading import find_definition, load_definition, read_uploads
-        from images.plan import make_plan
+        from images.loading import definition_names
         from infra.azure.session import open_cloud
-        from infra.guest.package import guest_scripts
         from infra.profiles import load_profile
-        from tasks.resolve_lock import resolve_lock
+        from tasks.plan_images import image_sources, look_ahead, make_plans
 
-        file = find_definition(image)
-        definition = load_definition(file)
+        sources = image_sources(definition_names() if everything else images or ())
         with stand_in_for_planning(profile), open_cloud(load_profile(profile)) as cloud:
-            lock = resolve_lock(definition, file, cloud)
-        made = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition))
+            plans = make_plans(cloud, sources)
+            if stages:
+                _print_stages(plans, as_json=as_json)
+                return
+            planned = look_ahead(cloud, plans)
         if as_json:
-            sys.stdout.write(made.model_dump_json(indent=2) + "\n")
+            from images.planning.report import outlook_json
+
+            sys.stdout.write(json.dumps(outlook_json(planned.work, planned.expected), indent=2) + "\n")
             return
+        from flows.cli.plan_tree import plan_lines
+
+        terminal = Console(highlight=False)
+        page = terminal if terminal.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+        for line in plan_lines(planned.work, planned.expected):
+            page.print(line)
+
+
+def _print_stages(plans: Sequence[BuildPlan], *, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps([made.model_dump(mode="json") for made in plans], indent=2) + "\n")
+        return
+    for made in plans:
         lines = [f"{made.image} from {made.base.urn} ({made.base.generation.value})"]
         for layer in made.layers:
             lines.append(f"  {layer.name.value:<10} {layer.fingerprint[:12]}")

@@ -1,0 +1,90 @@
+"""The monthly run: every image with the month's updates, built, tested and compared with its release before. It publishes nothing."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.build_image import build_image
+from flows.choices import CloudName, ImageChoice, ReleaseKind
+from flows.side_by_side import ImageOutcome, raise_failures, side_by_side
+from images.definition import FollowedUpdates
+from images.loading import definition_names
+from images.updates.feed import FeedUpdate
+from images.updates.month_report import MonthReport
+from images.updates.patch_week import month_of, months_until, pacific_day
+from infra.azure.session import open_cloud
+from infra.profiles import load_profile
+from tasks.monthly_turn import monthly_turn
+from tasks.plan_images import ImageSource, image_sources
+from tasks.propose_locks import propose_locks
+from tasks.read_feed import MSRC, read_feed
+from tasks.refresh_locks import MonthLocks, keep_local_locks, refresh_locks
+from tasks.release_resources import release_resources
+from tasks.show_month import month_row, show_month
+
+
+@flow(
+    name="monthly-patch-build",
+    flow_run_name="{kind} on {cloud}",
+    description="Resolves every lock anew, builds and tests the images that changed, compares them with the release before.",
+    on_cancellation=[release_resources],
+    on_crashed=[release_resources],
+)
+def monthly_patch_build(
+    kind: ReleaseKind = "b-week",
+    images: list[ImageChoice] | None = None,
+    cloud: CloudName = "local",
+    feed: str = MSRC,
+    git_credentials: str = "",
+    as_of: datetime | None = None,
+) -> State[dict[str, Any]]:
+    """Build what the month's updates change, test it, and propose it for publication; never publishes by itself.
+
+    The run ends Completed with "nothing changed", and without any VM, when every image was built like this before.
+
+    Args:
+        kind: b-week takes the updates of the second Tuesday, preview also the optional previews after it.
+        images: The definitions to build; none for all of images/definitions.
+        cloud: Where to build them. local is the stand-in cloud on the worker's machine, azure your subscription.
+        feed: Where the updates are listed. msrc is Microsoft's own feed, else the path of a feed file (docs/update-feed.md).
+        git_credentials: Name of a Git credentials block. It pushes the changed locks as a branch;
+            without it they are left as a patch.
+        as_of: The moment whose updates count. Empty for now.
+    """
+    moment = as_of or datetime.now(UTC)
+    # A time without a zone, from a form that has none, is the one of the update calendar's own clock.
+    month = month_of(pacific_day(moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    sources = image_sources([str(image) for image in images] if images else list(definition_names()))
+    with open_cloud(load_profile(cloud)) as session, monthly_turn(session, month, kind) as turn:
+        if not turn.is_ours:
+            return Completed(name="Skipped", message=f"{turn.holder} is at work on {month} {kind}", data={"skipped": turn.holder})
+        locks = refresh_locks(session, sources, follow=FollowedUpdates(kind), feed=feed, as_of=moment)
+        known = read_feed(session, feed, months_until(month, 13))
+        outcomes = _built(sources, cloud, locks, known)
+        rows = [month_row(outcome.image, outcome.result, outcome.error, locks.refreshed.get(outcome.image), known) for outcome in outcomes]
+        report = MonthReport(month=month, kind=kind, rows=tuple(rows))
+        proposal = propose_locks(report, locks, git_credentials)
+        show_month(session, report, proposal)
+        keep_local_locks(session, locks, [row.image for row in report.of("built")])
+        raise_failures(outcomes)
+    result = {"month": month, "kind": kind, "summary": report.summary(), "rows": [row.cells() for row in report.rows], **proposal.result()}
+    if len(report.of("unchanged")) == len(report.rows):
+        return Completed(name="Nothing changed", message="nothing changed", data=result)
+    return Completed(message=report.summary(), data=result)
+
+
+def _built(sources: tuple[ImageSource, ...], cloud: CloudName, locks: MonthLocks, known: tuple[FeedUpdate, ...]) -> list[ImageOutcome]:
+    builds = {
+        source.definition.name: partial(build_image, ImageChoice(source.file), cloud, "", "changed")
+        for source in sources
+        if source.definition.name in locks.refreshed
+    }
+    refused = [ImageOutcome(name, error=error) for name, error in locks.errors.items()]
+    return refused + side_by_side(builds, locks=locks.locks, feed=known)

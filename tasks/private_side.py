@@ -1,0 +1,121 @@
+"""One side of a private validation: the image with or without the fix, built and tested where nobody else can see it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+
+from images.definition import E2ESuite, ImageDefinition
+from images.e2e import E2ECase
+from images.errors import BuildError, CancelledError, PrivateValidationError, StageError
+from images.loading import read_uploads
+from images.lock import ImageLock
+from images.plan import make_plan
+from images.privacy import fix_was_present
+from images.private_fix import PrivateFix
+from images.stages import STAGES
+from images.stages.fix import FIX_STAGES, HINTS
+from images.timings import StepTiming
+from infra.azure.blob_storage import BuildBlobs, ensure_container
+from infra.guest.package import guest_scripts
+from tasks.build import Build, open_build
+from tasks.build_once import build_once
+from tasks.live_plan import plan_announced
+from tasks.progress import hidden_from_prefect, run_logger
+from tasks.provision_vm import resources_of
+from tasks.store_results import Recipe, keep_documents, store_results, upload_documents
+
+LOG_NAME = "build-log.txt"
+
+
+@dataclass(frozen=True)
+class Side:
+    """What to build: the definition with its lock, and the fix on the patched side."""
+
+    name: str
+    cloud: str
+    definition: ImageDefinition
+    lock: ImageLock
+    fix: PrivateFix | None
+    scope: str
+    expires_at: datetime
+    suites: tuple[E2ESuite, ...]
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """Every run of every check on one side, and what may be told of the build."""
+
+    name: str
+    cases: Sequence[E2ECase]
+    already_present: bool | None
+    steps: Sequence[StepTiming]
+    seconds: float
+
+    def summary(self) -> dict[str, Any]:
+        """Layers built and reused, VMs, seconds: nothing that tells what was built."""
+        layers: dict[str, list[str]] = {"built": [], "reused": []}
+        for name in dict.fromkeys(step.layer for step in self.steps if step.layer):
+            reused = all(step.outcome == "reused" for step in self.steps if step.layer == name)
+            layers["reused" if reused else "built"].append(name)
+        vms = sum(step.name in ("build VM", "boot test VM") and step.outcome == "built" for step in self.steps)
+        return {"layers_built": layers["built"], "layers_reused": layers["reused"], "vms": vms, "seconds": self.seconds}
+
+
+@task(name="build-side", task_run_name="{side.name} image", cache_policy=NO_CACHE, persist_result=False)
+def build_side(side: Side) -> SideResult:
+    """Build and test one side; everything about it goes to the private container, nothing of it to Prefect.
+
+    Raises PrivateValidationError, which says what kind of thing went wrong and where its details lie.
+    """
+    with open_build(side.name, side.cloud, scope=side.scope, expires_at=side.expires_at) as build:
+        try:
+            with hidden_from_prefect(build.folder / LOG_NAME):
+                return _build(build, side)
+        except CancelledError:
+            raise
+        except BuildError as error:
+            raise _without_details(error, side) from None
+        finally:
+            # What lies on the worker's disk has no expiry.
+            shutil.rmtree(build.folder, ignore_errors=True)
+
+
+def _build(build: Build, side: Side) -> SideResult:
+    definition = side.definition
+    plan = make_plan(definition, side.lock, scripts=guest_scripts(), uploads=read_uploads(definition), fix=side.fix, scope=side.scope)
+    plan = plan.model_copy(update={"e2e_suites": side.suites})
+    (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    ensure_container(build.cloud, build.cache_container)
+    blobs, recipe = BuildBlobs(build.cloud, build.build_id, container=build.builds_container), Recipe(definition, side.lock, plan)
+    try:
+        with plan_announced(build, plan), resources_of(build, plan):
+            built = build_once(build, recipe, blobs, compare=True)
+    except BuildError as error:
+        run_logger().error("%s", error)
+        keep_documents(build, blobs, error)
+        raise
+    result = store_results(build, built, recipe, blobs, None)
+    # Once more: the log has grown since.
+    upload_documents(build, blobs)
+    present = fix_was_present(built.facts.inventory) if side.fix is not None else False
+    return SideResult(side.name, built.cases, present, build.timings.steps, result["seconds"])
+
+
+def _without_details(error: BuildError, side: Side) -> PrivateValidationError:
+    """The kind of the error, and for the fix's own stages which of the known things went wrong; never its text."""
+    of_fix = isinstance(error, StageError) and error.stage in {contract.name for contract in FIX_STAGES}
+    code = error.code if of_fix and isinstance(error, StageError) and error.code in HINTS else ""
+    stage = STAGES[error.stage].title or error.stage if isinstance(error, StageError) and error.stage in STAGES else ""
+    what = ": ".join(part for part in (f"the {side.name} image could not be built", error.title, stage, code) if part)
+    return PrivateValidationError(
+        what,
+        hint=HINTS.get(code, f"read {LOG_NAME} of the {side.name} build in the storage container {side.scope}"),
+        kept=f"log and documents are in the storage container {side.scope} until they expire; a new run uses its layers no more",
+    )

@@ -1,0 +1,48 @@
+"""A step as a task run of Prefect; in private work, of which Prefect's database sees nothing, as the plain function that it is."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
+from typing import Generic, ParamSpec, TypeVar
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+
+from tasks.progress import hidden_log
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class StepTask(Generic[P, R]):
+    """Called like the function that it decorates, and shown as a task run when that may be seen.
+
+    Its result is never stored: what a step made is looked up in the cloud, where it may have gone meanwhile. A failing task run's error
+    text is, in four tables; that is why private work must not be one.
+    """
+
+    def __init__(self, function: Callable[P, R], shown: Task[P, R]) -> None:
+        functools.update_wrapper(self, function)
+        self.fn = function
+        self._shown = shown
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if hidden_log.get() is not None:
+            return self.fn(*args, **kwargs)
+        return self._shown(*args, **kwargs)
+
+    def submit(self, pool: Executor, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Run beside the caller, in a thread of the pool, as part of the caller's run."""
+        return pool.submit(copy_context().run, lambda: self(*args, **kwargs))
+
+
+def step_task(name: str, run_name: str) -> Callable[[Callable[P, R]], StepTask[P, R]]:
+    """Make a step of a function; `run_name` may name its parameters in braces, and is what a person reads."""
+
+    def decorate(function: Callable[P, R]) -> StepTask[P, R]:
+        return StepTask(function, task(name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False)(function))
+
+    return decorate
