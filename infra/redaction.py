@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from urllib.parse import unquote, urlsplit
 
 from pydantic import BaseModel, JsonValue
 
@@ -42,6 +43,17 @@ class Redactor:
 
 redact = Redactor()
 """For texts of whose secrets nothing is known beforehand."""
+
+
+def secret_parts(url: str) -> tuple[str, ...]:
+    """The texts that give a secret URL away: all of it, without its query, the query, the host, the path and the file name.
+
+    Parts under six characters are left out: as words they would be taken out of innocent texts.
+    """
+    parts = urlsplit(url)
+    places = (parts.path, parts.path.rpartition("/")[2])
+    texts = (url, url.partition("?")[0], parts.query, parts.netloc, parts.hostname or "", *places, *map(unquote, places))
+    return tuple(dict.fromkeys(text for text in texts if len(text) >= 6))
 
 
 def url_queries(value: BaseModel) -> Iterator[str]:

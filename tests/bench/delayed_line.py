@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from types import TracebackType
+from typing import Self
 
 READ_BYTES = 256 * 1024
 
@@ -21,7 +22,7 @@ class DelayedLine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
-    def __enter__(self) -> DelayedLine:
+    def __enter__(self) -> Self:
         self._thread.start()
         self._server = asyncio.run_coroutine_threadsafe(asyncio.start_server(self._relay, "127.0.0.1", 0), self._loop).result(10)
         self.port = int(self._server.sockets[0].getsockname()[1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,13 @@ PACKAGE = "https://packages.example.com/{name}/v1.0.0/{name}-v1.0.0.tar.gz"
 
 
 def bare(name: str, **changes: Any) -> dict[str, Any]:
-    """Fields for `define`: an image with one package of its own and nothing that takes time."""
+    """Fields for `define`: an image with one package of its own and nothing that takes time.
+
+    Each name has a disk of its own size, so that no image starts from another's checkpoint.
+    """
     package = {"url": PACKAGE.format(name=name), "destination": "C:\\akse-cache\\tools\\"}
     fields: dict[str, Any] = {"features": None, "container_runtime": None, "container_images": None, "registry": None, "e2e_suites": []}
-    return {**fields, "name": name, "packages": [package], **changes}
+    return {**fields, "name": name, "os_disk_gib": 100 + zlib.crc32(name.encode()) % 900, "packages": [package], **changes}
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def test_the_resources_of_a_cancelled_run_are_deleted(define: Callable[..., str]
     with get_client(sync_client=True) as client:
         run = client.create_flow_run(build_image, parameters={"image": path, "cloud": "local"})
     build_id = build_id_for("cancelled", run.id)
-    ensure_group(cloud, BuildTags(build_id=build_id, expires_at=datetime.now(UTC) + timedelta(hours=1)))
+    ensure_group(cloud, BuildTags(build_id=build_id, flow_run_id=str(run.id), expires_at=datetime.now(UTC) + timedelta(hours=1)))
     other = BuildTags(build_id="cancelled-000000000000", expires_at=datetime.now(UTC) - timedelta(hours=1))
     ensure_group(cloud, other)
     # As Prefect's runner calls it; twice, since the flow's own clean-up may be at work beside it.

@@ -26,12 +26,12 @@ def plan_of(definition: ImageDefinition, file: Path, build: Build) -> tuple[Imag
 
 
 @contextmanager
-def capture_again(build: Build, vhd: Path) -> Iterator[CapturedVhd]:
+def capture_again(build: Build, plan: BuildPlan, vhd: Path) -> Iterator[CapturedVhd]:
     """A VHD of a test's own making in the place of a captured one, in a build's resources."""
     ensure_container(build.cloud, BUILDS_CONTAINER)
     blobs = BuildBlobs(build.cloud, build.build_id)
     size = vhd.stat().st_size
-    with resources_of(build), blobs.client("image.vhd") as blob:
+    with resources_of(build, plan), blobs.client("image.vhd") as blob:
         with vhd.open("rb") as source:
             blob.upload_blob(source, blob_type="PageBlob", length=size)
         content = hash_page_blob(blob)

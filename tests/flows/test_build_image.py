@@ -15,7 +15,7 @@ import yaml
 from prefect import flow
 from prefect.blocks.system import Secret
 
-from flows.build_image import build_image, build_once
+from flows.build_image import build_image
 from flows.choices import ImageChoice
 from images.errors import BootTestError, ConfigurationError, StageError, UnresolvedLockError
 from images.inventory import Inventory
@@ -27,8 +27,9 @@ from infra.azure.session import Cloud
 from infra.local.disks.store import FolderDiskStore
 from tasks.boot_test import boot_test, judge
 from tasks.build import open_build
+from tasks.build_once import build_once
 from tasks.provision_vm import resources_of
-from tasks.store_results import BuiltImage
+from tasks.store_results import BuiltImage, Recipe
 from tests.flows.driving import capture_again, plan_of
 from tests.standin_fixtures import SMALL
 
@@ -127,8 +128,8 @@ def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     def boot_robbed_image() -> None:
         with open_build(definition.name, "local") as build:
             lock, plan = plan_of(definition, file, build)
-            with capture_again(build, tmp_path / "robbed.vhd") as captured:
-                judge(build, definition, boot_test(build, definition, lock, plan, captured))
+            with capture_again(build, plan, tmp_path / "robbed.vhd") as captured:
+                judge(build, definition, boot_test(build, definition, lock, plan, captured.url))
 
     with pytest.raises(BootTestError, match=r"node-bootstrap: 1\.34\.9 v1\.34\.9-1int\.zip"):
         boot_robbed_image()
@@ -266,13 +267,13 @@ def test_attempt_after_a_failed_boot_test_captures_its_own_disk(
     def build_twice() -> BuiltImage:
         with open_build(definition.name, "local") as build:
             lock, plan = plan_of(definition, path, build)
-            blobs = BuildBlobs(build.cloud, build.build_id)
-            with pytest.raises(StageError, match="file-missing"), resources_of(build):
-                build_once(build, definition, lock, plan, blobs)
+            blobs, recipe = BuildBlobs(build.cloud, build.build_id), Recipe(definition, lock, plan)
+            with pytest.raises(StageError, match="file-missing"), resources_of(build, plan):
+                build_once(build, recipe, blobs)
             (build.folder / "image.vhd").unlink()
             build.stopping.clear()
-            with resources_of(build):
-                built = build_once(build, definition, lock, plan, blobs)
+            with resources_of(build, plan):
+                built = build_once(build, recipe, blobs)
             with blobs.client("image.vhd") as blob:
                 assert hash_page_blob(blob).sha256 == built.captured.sha256
             return built

@@ -11,7 +11,7 @@ import pytest
 
 import tasks.contact_guest
 from flows.build_image import build_image
-from flows.choices import ImageChoice
+from flows.choices import ImageChoice, Rebuild
 from infra.azure.blob_storage import ArtifactCache
 from infra.azure.profile import CloudProfile
 from infra.checkout import state_folder
@@ -80,8 +80,16 @@ def found_on(path: Path, words: set[str]) -> set[str]:
     return found
 
 
-def test_captured_disk_holds_nothing_of_the_build(profile: CloudProfile, define: Callable[..., str], secrets: dict[str, set[str]]) -> None:
-    result = build_image(ImageChoice(define(name="traceless", e2e_suites=["first-boot"])), "local", "")
+@pytest.mark.parametrize("rebuild", ["everything", "image"], ids=["from-the-base-image", "from-a-checkpoint"])
+def test_captured_disk_holds_nothing_of_the_build(
+    rebuild: Rebuild, profile: CloudProfile, define: Callable[..., str], secrets: dict[str, set[str]]
+) -> None:
+    choice = ImageChoice(define(name="traceless", e2e_suites=["first-boot"]))
+    result = build_image(choice, "local", "", "everything")
+    if rebuild == "image":
+        # The checkpoint's disk comes with the first build's account, certificate and scripts, and the second adds its own.
+        result = build_image(choice, "local", "", rebuild)
+        assert "layer artifacts" in (Path(result["folder"]) / "timings.json").read_text()
     vhd = Path(result["folder"]) / "image.vhd"
     assert all(secrets.values()), {kind: len(words) for kind, words in secrets.items()}
     scripts = {path.name: path.read_text(encoding="utf-8-sig") for path in SCRIPTS_FOLDER.iterdir()}

@@ -122,11 +122,12 @@ class Served:
         return self.folder / "out" / build_id_for(image, UUID(run_id))
 
     def resource_groups(self) -> list[str]:
-        """Names of the resource groups in the stand-in cloud."""
+        """Names of the resource groups in the stand-in cloud, without those of checkpoints, which stay."""
         described = json.loads((self.folder / "state" / "local" / "standin.json").read_text())
         profile = CloudProfile.model_validate(described["profile"])
         url = f"{profile.arm_endpoint}/subscriptions/{profile.subscription_id}/resourcegroups?api-version=2021-04-01"
-        return [group["name"] for group in httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()["value"]]
+        groups = httpx.get(url, timeout=30, trust_env=False).raise_for_status().json()["value"]
+        return [group["name"] for group in groups if not group["name"].startswith("winvhd-checkpoints")]
 
     def processes(self) -> list[psutil.Process]:
         """Everything that runs with this state folder, by its environment or its command line."""

@@ -65,3 +65,12 @@ def test_bad_parameter_is_refused_when_the_run_is_created(served: Served, parame
     assert refused.value.response.status_code == httpx.codes.CONFLICT
     assert field in refused.value.response.text
     assert served.build_runs() == before
+
+
+def test_the_block_type_of_private_fixes_is_there_and_its_address_is_a_secret(served: Served) -> None:
+    (block_type,) = served.post("/block_types/filter", {"block_types": {"slug": {"any_": ["private-fix-source"]}}})
+    assert block_type["name"] == "Private fix source"
+    assert block_type["description"]
+    schemas = served.post("/block_schemas/filter", {"block_schemas": {"block_type_id": {"any_": [block_type["id"]]}}})
+    assert schemas[0]["fields"]["secret_fields"] == ["url"]
+    assert all(len(field["description"]) > 15 for field in schemas[0]["fields"]["properties"].values())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from images.errors import ConfigurationError
-from infra.prefect.server import answers, free_port, port_in_use, prefect_environment, start_prefect_server
+from infra.prefect.server import OPTIONAL_SERVICES, answers, free_port, port_in_use, prefect_environment, start_prefect_server
 from tests.unit.fetch.serving import Answer, serving
 
 
@@ -77,3 +77,9 @@ def test_prefect_gets_a_home_of_its_own_and_tells_nobody(tmp_path: Path) -> None
     assert (environment["PREFECT_SERVER_ANALYTICS_ENABLED"], environment["DO_NOT_TRACK"]) == ("false", "1")
     assert "PREFECT_API_URL" not in environment
     assert prefect_environment(tmp_path, api_url="http://x/api")["PREFECT_API_URL"] == "http://x/api"
+
+
+def test_a_single_build_does_without_every_service_but_the_repossessor() -> None:
+    from prefect.settings.models.server.services import ServerServicesSettings
+
+    assert {*OPTIONAL_SERVICES, "repossessor"} == set(ServerServicesSettings.model_fields)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from images.frozen import Frozen
-from infra.redaction import Redactor, redact, url_queries
+from infra.redaction import Redactor, redact, secret_parts, url_queries
 
 SECRET = "dGhpc0lzU2VjcmV0"
 
@@ -66,3 +66,25 @@ class _Input(Frozen):
 def test_queries_of_a_stages_urls_are_secrets() -> None:
     files = (_File(url="https://private/fix.msu?token=T0KEN", path=r"C:\a"), _File(url="https://public/x", path="C:\\?"))
     assert list(url_queries(_Input(files=files))) == ["token=T0KEN"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "GET https://secretaccount.blob.core.windows.net/fixes/windows10.0-kb%20private.msu?sv=1&sig=abc: HTTP 403",
+        "https://secretaccount.blob.core.windows.net/fixes/windows10.0-kb%20private.msu: HTTP 403",
+        "The remote name could not be resolved: 'secretaccount.blob.core.windows.net'",
+        "installing windows10.0-kb%20private.msu",
+        "installing windows10.0-kb private.msu",
+        "/fixes/windows10.0-kb private.msu was not found",
+    ],
+)
+def test_no_part_of_a_secret_address_is_left(text: str) -> None:
+    url = "https://secretaccount.blob.core.windows.net/fixes/windows10.0-kb%20private.msu?sv=1&sig=abc"
+    shown = Redactor(secret_parts(url))(text)
+    for part in ("secretaccount", "kb", "private.msu", "fixes", "sig="):
+        assert part not in shown
+
+
+def test_short_parts_of_an_address_are_not_taken_for_secrets() -> None:
+    assert secret_parts("https://a.io/x.zip?s=1") == ("https://a.io/x.zip?s=1", "https://a.io/x.zip", "/x.zip")

@@ -32,7 +32,7 @@ class MemoryDiskStore:
     def create_from_base(self, disk_id: str, base: BaseImageReference, size_gib: int) -> None:
         self.disks[disk_id] = f"{base.sku} {base.version} {base.generation} {size_gib}".encode()
 
-    def copy(self, source_id: str, target_id: str) -> None:
+    def copy(self, source_id: str, target_id: str, size_gib: int) -> None:
         self.disks[target_id] = self.disks[source_id]
 
     def import_vhd(self, vhd: Path, disk_id: str, generation: str, size_gib: int) -> None:

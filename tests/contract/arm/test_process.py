@@ -158,3 +158,11 @@ def test_state_folder_that_can_not_be_made_is_an_error_with_a_hint(tmp_path: Pat
     assert result.returncode == 6
     assert "hint" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_day_can_be_pretended_from_the_start(tmp_path: Path) -> None:
+    with serving(tmp_path, "--date", "2026-08-12") as (_, announced):
+        status = httpx.get(f"{announced['profile']['arm_endpoint']}/_standin/status").json()
+        assert status["date"] == "2026-08-12"
+    refused = run_to_its_end(tmp_path, "--date", "August")
+    assert (refused.returncode, "--date" in refused.stderr) == (2, True)

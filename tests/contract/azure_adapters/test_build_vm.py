@@ -17,17 +17,17 @@ from pydantic import SecretStr
 from images.errors import AllocationError, CloudError, ConfigurationError
 from infra.azure.blob_storage import BuildBlobs
 from infra.azure.build_vm import delete_vm, find_vm, provision
-from infra.azure.disk_capture import capture, is_generalized
+from infra.azure.disk_capture import capture, is_generalized, note_sha256, read_back
 from infra.azure.managed_image import delete_image, make_image
 from infra.azure.marketplace import list_versions, resolve_version
-from infra.azure.page_blob import download_vhd
+from infra.azure.page_blob import download_vhd, hash_page_blob
 from infra.azure.reaper import expired_groups, reap
 from infra.azure.resource_group import delete_group, ensure_group, find_group
 from infra.azure.run_command import run_command
 from infra.azure.session import Cloud
 from infra.azure.tags import BuildTags
 from infra.azure.vm_network import refuse_outbound
-from infra.azure.vm_power import power_off, power_state, restart, start, wait_for_power_state
+from infra.azure.vm_power import deallocate, power_off, power_state, restart, start, wait_for_power_state
 from infra.azure.vm_request import ExistingDisk, MarketplaceImage, VmRequest
 from tests.contract.azure_adapters.conftest import StandIn
 
@@ -107,11 +107,14 @@ def test_a_vm_lives_through_a_build(arm: Cloud, base: MarketplaceImage, tags: Bu
 
     blobs = BuildBlobs(arm, tags.build_id)
     seen: list[tuple[int, int]] = []
-    captured = capture(arm, vm, blobs, on_progress=lambda done, total: seen.append((done, total)), on_event=events.append)
+    deallocate(arm, vm)
+    vhd = capture(arm, vm, blobs, on_progress=lambda done, total: seen.append((done, total)), on_event=events.append)
     assert is_generalized(arm, vm)
     assert seen[-1][0] == seen[-1][1]
-    again = capture(arm, vm, blobs)
+    captured = read_back(blobs, vhd, hash_page_blob)
+    again = read_back(blobs, capture(arm, vm, blobs), hash_page_blob)
     assert (again.method, again.sha256) == ("there", captured.sha256)
+    note_sha256(blobs, captured)
     with blobs.client("image.vhd") as blob:
         assert blob.get_blob_properties().metadata["winvhd_sha256"] == captured.sha256
         assert download_vhd(blob, tmp_path / "image.vhd").sha256 == captured.sha256
@@ -155,7 +158,7 @@ def test_access_to_the_disk_is_revoked_when_the_copy_fails(
     from infra.azure import disk_capture
 
     vm = provision(arm, _request(base), tags)
-    power_off(arm, vm)
+    deallocate(arm, vm)
 
     def broken(*_: object, **__: object) -> None:
         state = arm.compute.disks.get(vm.resource_group, vm.os_disk_name)

@@ -6,9 +6,10 @@ import json
 
 import pytest
 
-from images.errors import GuestLinkError
+from images.errors import GuestLinkError, StageError
 from images.stages.contract import NoInput
-from images.stages.finish import CLEAR_LEFTOVERS, SET_IDENTITY, VhdIdentityInput
+from images.stages.finish import CLEAR_LEFTOVERS, CLEAR_RUN_COMMAND, SET_IDENTITY, ClearRunCommandResult, VhdIdentityInput
+from images.stages.link import START_TASK, StartTaskInput, StartTaskResult
 from images.stages.system import INSTALL_FEATURE, FeatureInput
 from infra.guest.contact import first_contact
 from infra.guest.endpoint import GuestEndpoint
@@ -16,6 +17,7 @@ from infra.guest.faults import GuestSilentError, LinkRefusedError, PasswordRefus
 from infra.guest.link import GuestLink
 from infra.guest.package import SCRIPTS_FOLDER
 from infra.local.contracts import RunCommandOutcome
+from infra.local.machine.accounts import check_password
 from infra.local.machine.remoting import certificates, listeners
 from tests.contract.guest_link.build_guest import LIMITS, BuildGuest, wait_for
 
@@ -58,6 +60,33 @@ def test_leftovers_cleared_before_the_checkpoint_leave_nothing_stale(build: Buil
     assert list(build.disk.path(r"C:\Packages\Plugins").iterdir()) == []
     build.restore()
     assert first_contact(build.run_command, "127.0.0.1", build.port, attempts=1).port == build.port
+
+
+def test_checkpoint_that_was_prepared_answers_nothing_stale_and_the_link_goes_on(build: BuildGuest) -> None:
+    old = build.contact()
+    with GuestLink(old, limits=LIMITS) as link:
+        removed = link.run_stage(CLEAR_RUN_COMMAND, NoInput(), run_id="checkpoint")
+        assert isinstance(removed, ClearRunCommandResult)
+        assert {path.rsplit("\\", 1)[-1] for path in removed.removed} == {"script1.ps1", "1.status"}
+        # The VM that goes on needs no first contact.
+        assert link.restart().pending_reboot is False
+        assert link.endpoint == old
+        assert link.run_stage(CLEAR_RUN_COMMAND, NoInput(), run_id="checkpoint-2").changed is False
+    build.restore()
+    new = first_contact(build.run_command, "127.0.0.1", build.port, attempts=1)
+    assert list(certificates(build.disk)) == [new.thumbprint]
+    assert not check_password(build.disk, old.account, old.password.get_secret_value())
+
+
+def test_no_checkpoint_is_prepared_while_a_stage_runs(build: BuildGuest) -> None:
+    build.fail("guest.stage", "hang")
+    with GuestLink(build.contact(), limits=LIMITS) as link:
+        start = StartTaskInput(run_id="slow", script=INSTALL_FEATURE.script, input={"features": ["Containers"]}, timeout_s=60)
+        link.upload_scripts()
+        assert link._runner.ask(START_TASK, start, StartTaskResult).started
+        with pytest.raises(StageError) as caught:
+            link.run_stage(CLEAR_RUN_COMMAND, NoInput(), run_id="checkpoint")
+    assert caught.value.code == "stage-running"
 
 
 def test_run_command_leaves_script_and_status_but_no_password(build: BuildGuest) -> None:

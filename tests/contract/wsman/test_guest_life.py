@@ -14,7 +14,7 @@ from winrm.protocol import Protocol
 
 from images.stages.link import READ_OUTPUT, REMOVE_TASK, START_TASK
 from images.stages.system import RESTART_GUEST
-from infra.local.contracts import OsProfile
+from infra.local.contracts import MachineSpec, OsProfile
 from infra.local.guest.host import UnknownMachineError
 from infra.local.guest.remoting import FIREWALL_RULE, listener_to_open, remove_remoting
 from infra.local.machine.accounts import account_names
@@ -150,6 +150,14 @@ def test_machine_that_never_boots_has_power_but_no_agent(linked: Guest) -> None:
     assert not linked.host.agent_ready(VM_ID)
     outcome = linked.host.run_command(VM_ID, "anything", {}, {}, 0.1)
     assert outcome.state == "TimedOut"
+
+
+def test_disk_of_the_other_generation_does_not_boot(linked: Guest, caplog: pytest.LogCaptureFixture) -> None:
+    linked.host.power_off(VM_ID)
+    linked.host.power_on(MachineSpec(VM_ID, "os", "V1", False, 30, None))
+    wait_for(lambda: "the firmware finds nothing to boot" in caplog.text)
+    assert linked.host.power_state(VM_ID) == "running"
+    assert not linked.host.agent_ready(VM_ID)
 
 
 def test_reboot_in_mid_stage_loses_the_run(linked: Guest) -> None:

@@ -63,7 +63,7 @@ def test_passwords_have_all_classes_and_never_repeat() -> None:
 
 def test_password_is_not_in_the_text_of_a_vm() -> None:
     password = new_admin_password()
-    vm = BuildVm("rg", "build", "id", "disk", "diskid", "nsg", "1.2.3.4", "size", None, "build", password)
+    vm = BuildVm("rg", "build", "id", "disk", "diskid", "nsg", "1.2.3.4", "size", None, "build", 5986, password)
     assert password.get_secret_value() not in repr(vm)
     assert "admin_password" not in repr(vm)
 

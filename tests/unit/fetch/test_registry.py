@@ -19,6 +19,9 @@ MANIFESTS = f"/{HOST}/v2/team/thing/manifests"
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 
 
+BUILD = 20348
+
+
 @pytest.fixture
 def registry(server: Server, client: httpx.Client) -> Registry:
     return Registry(client, server.route, first_wait_s=0.01)
@@ -37,7 +40,9 @@ def _layer(title: str | None, body: bytes) -> dict[str, Any]:
     return layer | {"annotations": {"org.opencontainers.image.title": title}} if title else layer
 
 
-INDEX = _json({"mediaType": INDEX_TYPE, "manifests": [{"digest": _digest(b"m"), "platform": {"os": "windows"}}]})
+MANIFEST = _json({"config": {"digest": _digest(b"config"), "size": 100}, "layers": [{"digest": _digest(b"layer"), "size": 2000}]})
+PLATFORM = {"os": "windows", "architecture": "amd64", "os.version": "10.0.20348.5499"}
+INDEX = _json({"mediaType": INDEX_TYPE, "manifests": [{"digest": _digest(MANIFEST), "platform": PLATFORM}]})
 ARTIFACT = _json({"layers": [_layer("a.zip", b"first"), _layer(None, b"no title"), {**_layer(None, b"null"), "annotations": None}]})
 
 
@@ -52,12 +57,90 @@ def test_references_come_apart_at_registry_and_tag(reference: str, parts: tuple[
     assert split_reference(reference) == parts
 
 
-def test_an_image_is_locked_to_the_digest_of_the_index_its_tag_names(server: Server, registry: Registry) -> None:
+@pytest.fixture
+def manifest(server: Server) -> None:
+    """The one manifest of INDEX is served."""
+    server.on(f"{MANIFESTS}/{_digest(MANIFEST)}", Answer(MANIFEST))
+
+
+def test_an_image_is_locked_to_the_digest_of_the_index_its_tag_names(server: Server, registry: Registry, manifest: None) -> None:
     server.on(f"{MANIFESTS}/1.0", Answer(INDEX, headers={"Docker-Content-Digest": "sha256:" + "0" * 64}))
-    assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
-    (asked,) = server.asked
+    locked = registry.lock_image(REFERENCE, BUILD)
+    assert (locked.digest, locked.manifest) == (_digest(INDEX), _digest(MANIFEST))
+    assert (locked.os_version, locked.size_bytes) == ("10.0.20348.5499", 2100)
+    asked = server.asked[0]
     assert INDEX_TYPE in asked.headers["Accept"]
     assert "application/vnd.docker.distribution.manifest.v2+json" in asked.headers["Accept"]
+
+
+def test_an_image_for_every_build_has_no_windows_version(server: Server, registry: Registry, manifest: None) -> None:
+    platform = {"os": "windows", "architecture": "amd64"}
+    server.on(f"{MANIFESTS}/1.0", Answer(_json({"manifests": [{"digest": _digest(MANIFEST), "platform": platform}]})))
+    locked = registry.lock_image(REFERENCE, 17763)
+    assert (locked.manifest, locked.os_version) == (_digest(MANIFEST), None)
+
+
+def test_an_index_without_this_windows_build_is_refused_with_what_it_has(server: Server, registry: Registry) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(INDEX))
+    with pytest.raises(ArtifactError, match=r"no image for Windows build 17763; there is: windows/amd64 10\.0\.20348\.5499") as caught:
+        registry.lock_image(REFERENCE, 17763)
+    assert REFERENCE in caught.value.what
+    assert "base image" in caught.value.hint
+
+
+class TestSingleManifests:
+    """A tag without an index: containerd takes its manifest on every host."""
+
+    def _serve(self, server: Server, **config: str) -> bytes:
+        body = _json(config)
+        manifest = _json({"config": {"digest": _digest(body), "size": len(body)}, "layers": [{"digest": _digest(b"l"), "size": 1000}]})
+        server.on(f"{MANIFESTS}/1.0", Answer(manifest))
+        server.on(f"/{HOST}/v2/team/thing/blobs/{_digest(body)}", Answer(body))
+        return manifest
+
+    def test_its_manifest_is_the_digest(self, server: Server, registry: Registry) -> None:
+        manifest = self._serve(server, os="windows", architecture="amd64", **{"os.version": "10.0.17763.1"})
+        locked = registry.lock_image(REFERENCE, BUILD)
+        assert locked.digest == locked.manifest == _digest(manifest)
+        assert locked.os_version == "10.0.17763.1"
+        assert locked.size_bytes > 1000
+
+    def test_one_for_linux_is_refused(self, server: Server, registry: Registry) -> None:
+        self._serve(server, os="linux", architecture="arm64")
+        with pytest.raises(ArtifactError, match="is an image for linux/arm64, not for Windows"):
+            registry.lock_image(REFERENCE, BUILD)
+
+    def test_a_config_of_other_bytes_is_refused(self, server: Server, registry: Registry) -> None:
+        manifest = _json({"config": {"digest": _digest(b"promised"), "size": 8}, "layers": []})
+        server.on(f"{MANIFESTS}/1.0", Answer(manifest))
+        server.on(f"/{HOST}/v2/team/thing/blobs/{_digest(b'promised')}", Answer(b"{}"))
+        with pytest.raises(ArtifactError, match="have the digest"):
+            registry.lock_image(REFERENCE, BUILD)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {"manifests": 1},
+        {"manifests": [{"platform": PLATFORM}]},
+        {"config": {}},
+        {"config": {"digest": 1}},
+    ],
+)
+def test_an_image_against_the_specification_is_refused(server: Server, registry: Registry, content: Any) -> None:
+    server.on(f"{MANIFESTS}/1.0", Answer(_json(content)))
+    with pytest.raises(ArtifactError, match=r"OCI specification|HTTP 404") as caught:
+        registry.lock_image(REFERENCE, BUILD)
+    assert caught.value.hint
+
+
+def test_sizes_that_are_none_are_against_the_specification(server: Server, registry: Registry) -> None:
+    body = _json({"config": {"digest": _digest(b"c"), "size": "many"}, "layers": []})
+    server.on(f"{MANIFESTS}/1.0", Answer(_json({"manifests": [{"digest": _digest(body), "platform": PLATFORM}]})))
+    server.on(f"{MANIFESTS}/{_digest(body)}", Answer(body))
+    with pytest.raises(ArtifactError, match="OCI specification"):
+        registry.lock_image(REFERENCE, BUILD)
 
 
 def test_an_artifact_is_locked_with_its_titled_files(server: Server, registry: Registry) -> None:
@@ -106,7 +189,7 @@ def test_a_manifest_by_its_digest_is_given_when_a_second_try_has_the_right_bytes
 
 def test_a_missing_tag_is_named_and_not_asked_for_again(server: Server, registry: Registry) -> None:
     with pytest.raises(ArtifactError, match=rf"https://{HOST}/v2/team/thing/manifests/1\.0: HTTP 404"):
-        registry.lock_image(REFERENCE)
+        registry.lock_image(REFERENCE, BUILD)
     assert len(server.asked) == 1
 
 
@@ -114,23 +197,25 @@ def test_a_missing_tag_is_named_and_not_asked_for_again(server: Server, registry
 def test_an_answer_that_is_no_json_object_is_refused(server: Server, registry: Registry, body: bytes) -> None:
     server.on(f"{MANIFESTS}/1.0", Answer(body))
     with pytest.raises(ArtifactError, match="not a JSON object"):
-        registry.lock_image(REFERENCE)
+        registry.lock_image(REFERENCE, BUILD)
 
 
 def test_an_oversized_manifest_is_refused(server: Server, registry: Registry) -> None:
     server.on(f"{MANIFESTS}/1.0", Answer(b" " * (4 * 1024 * 1024 + 1)))
     with pytest.raises(ArtifactError, match="4 MiB"):
-        registry.lock_image(REFERENCE)
+        registry.lock_image(REFERENCE, BUILD)
 
 
-def test_a_registry_that_is_too_busy_is_asked_again_when_it_says(server: Server, registry: Registry) -> None:
+def test_a_registry_that_is_too_busy_is_asked_again_when_it_says(server: Server, registry: Registry, manifest: None) -> None:
     server.on(f"{MANIFESTS}/1.0", Answer(status=429, headers={"Retry-After": "1"}), Answer(INDEX))
-    assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
+    assert registry.lock_image(REFERENCE, BUILD).digest == _digest(INDEX)
     assert 0.95 < server.asked[1].at - server.asked[0].at < 3
 
 
 class TestTokens:
     """Registries that want a token also for anonymous pulls."""
+
+    pytestmark = pytest.mark.usefixtures("manifest")
 
     CHALLENGE = 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:team/thing:pull",error="x"'
 
@@ -141,8 +226,8 @@ class TestTokens:
     def test_a_challenge_is_followed_for_an_anonymous_token(self, server: Server, registry: Registry, name: str) -> None:
         self._challenge(server)
         server.on("/auth.example/token", Answer(_json({name: "t0"})))
-        assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
-        first, token, second = server.asked
+        assert registry.lock_image(REFERENCE, BUILD).digest == _digest(INDEX)
+        first, token, second, _manifest = server.asked
         assert "Authorization" not in first.headers | token.headers
         assert httpx.URL(token.target).params.multi_items() == [("service", "registry.example"), ("scope", "repository:team/thing:pull")]
         assert second.headers["Authorization"] == "Bearer t0"
@@ -151,14 +236,14 @@ class TestTokens:
     def test_a_registry_that_wants_a_password_or_plain_http_gets_nothing(self, server: Server, registry: Registry, challenge: str) -> None:
         self._challenge(server, challenge)
         with pytest.raises(ArtifactError, match="wants credentials"):
-            registry.lock_image(REFERENCE)
+            registry.lock_image(REFERENCE, BUILD)
         assert len(server.asked) == 1
 
     def test_a_token_that_does_not_help_is_the_end(self, server: Server, registry: Registry) -> None:
         server.on(f"{MANIFESTS}/1.0", Answer(status=401, headers={"WWW-Authenticate": self.CHALLENGE}))
         server.on("/auth.example/token", Answer(_json({"token": "t0"})))
         with pytest.raises(ArtifactError, match="HTTP 401") as caught:
-            registry.lock_image(REFERENCE)
+            registry.lock_image(REFERENCE, BUILD)
         assert len(server.asked) == 3
         assert "t0" not in str(caught.value)
 
@@ -170,10 +255,10 @@ class TestTokens:
         self._challenge(server)
         server.on("/auth.example/token", answer)
         with pytest.raises(ArtifactError, match=reason):
-            registry.lock_image(REFERENCE)
+            registry.lock_image(REFERENCE, BUILD)
 
     def test_a_busy_token_service_is_asked_again(self, server: Server, registry: Registry) -> None:
         refusal = Answer(status=401, headers={"WWW-Authenticate": self.CHALLENGE})
         server.on(f"{MANIFESTS}/1.0", refusal, refusal, Answer(INDEX))
         server.on("/auth.example/token", Answer(status=503), Answer(_json({"token": "t0"})))
-        assert registry.lock_image(REFERENCE).digest == _digest(INDEX)
+        assert registry.lock_image(REFERENCE, BUILD).digest == _digest(INDEX)

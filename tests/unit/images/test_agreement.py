@@ -23,6 +23,7 @@ from images.inventory import (
     Service,
 )
 from images.plan import make_plan
+from images.privacy import MARK_KEY, MARK_VALUE
 from infra.checkout import ROOT
 from tests.unit.images.notes.parts import images_of, small_inventory
 from tests.unit.images.samples import lock_of, rich_definition, scripts, sha256
@@ -157,6 +158,8 @@ def _as_promised(**changes: Any) -> Inventory:
         "registry": (
             RegistryValue(path="HKLM:\\SYSTEM\\CurrentControlSet\\Services\\hns\\State", name="A", type="DWord", value=1),
             RegistryValue(path="HKLM:\\SOFTWARE\\Example", name="B", type="DWord", value=5),
+            # The sample has private packages.
+            RegistryValue(path=MARK_KEY, name=MARK_VALUE, type="String", value=PLAN.scope),
         ),
         "runtime": Runtime(name="containerd", version="v1.7.20", config_sha256=""),
         "excluded_udp_ports": (65330,),
@@ -174,7 +177,7 @@ def test_an_image_that_is_as_promised_has_no_differences() -> None:
 
 def test_flags_that_were_ored_in_may_stand_among_others_but_must_be_there() -> None:
     other = RegistryValue(path="HKLM:\\SOFTWARE\\Example", name="B", type="DWord", value=3)
-    (difference,) = _broken_promises(registry=(_as_promised().registry[0], other))
+    (difference,) = _broken_promises(registry=(_as_promised().registry[0], other, _as_promised().registry[2]))
     assert difference == "registry value HKLM:\\SOFTWARE\\Example\\B: 0 on the image, the definition promises 4"
 
 
@@ -205,6 +208,13 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("changes", "wanted"), BROKEN, ids=[next(iter(changes)) for changes, _ in BROKEN])
 def test_a_broken_promise_is_named(changes: dict[str, Any], wanted: str) -> None:
     assert _broken_promises(**changes) == (wanted,)
+
+
+def test_a_checkpoint_that_only_lay_beside_its_target_need_not_be_listed_by_windows() -> None:
+    kb = LOCK.updates[0].kb
+    beside = tuple(update.model_copy(update={"checkpoint": update.kb == kb}) for update in LOCK.updates)
+    without = _as_promised(qfes=tuple(qfe for qfe in PROMISED.qfes if qfe.kb != kb))
+    assert compare_with_promise(DEFINITION, LOCK.model_copy(update={"updates": beside}), PLAN, without) == ()
 
 
 def test_an_uploaded_file_in_a_cache_was_asked_for() -> None:

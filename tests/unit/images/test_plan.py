@@ -8,14 +8,18 @@ import pytest
 from pydantic import JsonValue
 
 from images.definition import ImageDefinition
-from images.errors import BuildError, ConfigurationError, DefinitionError, UnresolvedLockError
+from images.errors import BuildError, ConfigurationError, UnresolvedLockError
+from images.fingerprint import digest, layer_fingerprint, root_facts, script_digests
 from images.loading import definition_digest, definition_names, find_definition, load_definition, read_uploads
-from images.plan import BuildPlan, make_plan, plan_tree
+from images.plan import BuildPlan, make_plan
+from images.planning.tree import plan_tree
 from images.stages.contract import LayerName
 from images.steps import RELEASE_NOTES_PATH
 from tests.unit.images.samples import lock_of, rich_definition, scripts, sha256
 
 UPLOADS = {"NOTICE": "thanks"}
+PUBLIC_LAYERS = [name for name in LayerName if name is not LayerName.FIX]
+"""The layers of a plan without a private fix."""
 
 
 def plan_of(definition: ImageDefinition, **lock_changes: Any) -> BuildPlan:
@@ -41,7 +45,7 @@ def stage_names(plan: BuildPlan, layer: LayerName) -> list[str]:
 
 def test_stages_come_in_the_order_that_windows_needs() -> None:
     plan = plan_of(rich_definition())
-    assert [layer.name for layer in plan.layers] == list(LayerName)
+    assert [layer.name for layer in plan.layers] == PUBLIC_LAYERS
     assert stage_names(plan, LayerName.OS) == [
         "expand-os-partition",
         "set-windows-update-policy",
@@ -53,9 +57,8 @@ def test_stages_come_in_the_order_that_windows_needs() -> None:
         "install-update",
         "set-winrm-start-mode",
         "install-feature",
-        "set-winrm-start-mode",
     ]
-    assert stage_names(plan, LayerName.RUNTIME) == ["install-containerd", "set-registry-setting"]
+    assert stage_names(plan, LayerName.RUNTIME) == ["set-winrm-start-mode", "install-containerd", "set-registry-setting"]
     assert stage_names(plan, LayerName.IMAGES) == ["import-container-image"]
     assert stage_names(plan, LayerName.ARTIFACTS) == ["save-cached-file", "save-cached-file", "install-tool", "set-text-file"]
     assert stage_names(plan, LayerName.FINISH) == [
@@ -63,6 +66,7 @@ def test_stages_come_in_the_order_that_windows_needs() -> None:
         "update-defender",
         "set-windows-update-policy",
         "set-tls-protocol",
+        "set-registry-setting",
         "set-registry-setting",
         "set-vhd-identity",
         "clear-build-leftover",
@@ -74,8 +78,8 @@ def test_stages_come_in_the_order_that_windows_needs() -> None:
 
 
 def test_winrm_is_delayed_before_the_features_reboot_and_automatic_after_it() -> None:
-    os_layer = plan_of(rich_definition()).layers[0]
-    names = [(stage.stage, stage.input.get("mode"), stage.restart_after) for stage in os_layer.stages[-3:]]
+    os_layer, runtime, *_ = plan_of(rich_definition()).layers
+    names = [(stage.stage, stage.input.get("mode"), stage.restart_after) for stage in (*os_layer.stages[-2:], runtime.stages[0])]
     assert names == [
         ("set-winrm-start-mode", "delayed-auto", False),
         ("install-feature", None, True),
@@ -84,7 +88,7 @@ def test_winrm_is_delayed_before_the_features_reboot_and_automatic_after_it() ->
 
 
 def test_settings_are_applied_twice_and_only_the_first_time_with_a_restart() -> None:
-    plan = plan_of(rich_definition())
+    plan = plan_of(with_fields(private_packages=[]))
     both = [stage for stage in plan.stages if stage.stage == "set-registry-setting"]
     assert [stage.restart_after for stage in both] == [True, False]
     assert both[0].input == both[1].input
@@ -109,9 +113,11 @@ def test_the_newest_promised_build_is_compared_as_numbers() -> None:
     assert update.input["promised_build"] == "20348.1006"
 
 
-def test_an_update_without_a_file_is_refused() -> None:
-    with pytest.raises(DefinitionError, match="KB5120241 has no URL"):
-        plan_of(with_fields(updates=[{"kb": "KB5120241"}]))
+def test_an_update_without_a_file_is_left_to_the_windows_update_agent() -> None:
+    plan = plan_of(with_fields(updates=[{"kb": "KB5120241"}]))
+    (update,) = [stage for stage in plan.stages if "updates" in stage.input]
+    assert (update.stage, update.restart_after) == ("install-agent-update", True)
+    assert update.input["updates"] == [{"kb": "KB5120241", "build": None}]
 
 
 def test_plans_hold_tokens_and_no_address() -> None:
@@ -207,7 +213,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("change", "first"), CHANGES, ids=lambda value: next(iter(value)) if isinstance(value, dict) else value)
 def test_a_changed_field_rebuilds_its_layer_and_the_later_ones_only(change: dict[str, Any], first: str) -> None:
-    order = [name.value for name in LayerName]
+    order = [name.value for name in PUBLIC_LAYERS]
     assert changed_layers(plan_of(rich_definition()), plan_of(with_fields(**change))) == order[order.index(first) :]
 
 
@@ -237,7 +243,7 @@ def test_every_locked_byte_counts() -> None:
     images = tuple(image.model_copy(update={"digest": f"sha256:{'c' * 64}"}) for image in lock.container_images)
     assert changed_layers(plan_of(definition), plan_of(definition, files=files)) == ["artifacts", "finish"]
     assert changed_layers(plan_of(definition), plan_of(definition, container_images=images)) == ["images", "artifacts", "finish"]
-    assert changed_layers(plan_of(definition), plan_of(definition, base_version="20348.1.260101")) == [name.value for name in LayerName]
+    assert changed_layers(plan_of(definition), plan_of(definition, base_version="20348.1.260101")) == [name.value for name in PUBLIC_LAYERS]
 
 
 def test_a_changed_script_rebuilds_its_layer_and_later_ones_and_the_module_all() -> None:
@@ -249,7 +255,7 @@ def test_a_changed_script_rebuilds_its_layer_and_later_ones_and_the_module_all()
         return changed_layers(plan_of(definition), make_plan(definition, lock, scripts=edited, uploads=UPLOADS))
 
     assert changed("Import-ContainerImage.ps1") == ["images", "artifacts", "finish"]
-    assert changed("WinVhd.psm1") == [name.value for name in LayerName]
+    assert changed("WinVhd.psm1") == [name.value for name in PUBLIC_LAYERS]
     assert changed("Test-NodeBootstrap.ps1") == []
 
 
@@ -307,7 +313,7 @@ def test_every_committed_definition_can_be_planned() -> None:
     for name in definition_names():
         plan = committed_plan(name)
         assert BuildPlan.model_validate_json(plan.model_dump_json()) == plan
-        assert len({layer.fingerprint for layer in plan.layers}) == len(LayerName)
+        assert len({layer.fingerprint for layer in plan.layers}) == len(PUBLIC_LAYERS)
 
 
 def test_a_trusted_launch_twin_shares_everything_and_v1_shares_nothing_with_v2() -> None:
@@ -343,3 +349,25 @@ def test_the_digest_of_a_definition_ignores_comments() -> None:
     quiet = with_fields(registry=[{**s.model_dump(mode="json"), "comment": ""} for s in rich_definition().registry], description="")
     assert definition_digest(quiet) == definition_digest(rich_definition())
     assert definition_digest(with_fields(os_disk_gib=41)) != definition_digest(rich_definition())
+
+
+def test_layers_say_what_they_stand_on() -> None:
+    plan = plan_of(rich_definition())
+    assert plan.root_fingerprint == digest(plan.root)
+    assert plan.root["version"] == plan.base.version
+    assert [layer.parent for layer in plan.layers] == [plan.root_fingerprint, *(layer.fingerprint for layer in plan.layers[:-1])]
+    images = next(layer for layer in plan.layers if layer.name is LayerName.IMAGES)
+    assert images.scripts == {
+        name: sha256(text) for name, text in (("Import-ContainerImage.ps1", "Import-ContainerImage.ps1"), ("WinVhd.psm1", "module"))
+    }
+
+
+def test_fingerprints_are_those_of_the_first_release() -> None:
+    # Another value makes every checkpoint that exists useless: that takes a new FINGERPRINT_SCHEMA, and a reason.
+    base = rich_definition().base.model_copy(update={"sku": "2022-Datacenter-g2"})
+    root = digest(root_facts(base, "20348.1.260101", 40))
+    assert root == "592119575f68f02ac58e29b3087d075102c7c432d4109e8542356c6bf6517b03"
+    file: dict[str, JsonValue] = {"url": f"cache:{'a' * 64}", "path": "C:\\a.zip", "sha256": "a" * 64, "size_bytes": 1}
+    used = script_digests({"Save-CachedFile.ps1": b"script", "WinVhd.psm1": b"module", "Other.ps1": b"x"}, ["Save-CachedFile.ps1"])
+    layer = layer_fingerprint(root, LayerName.ARTIFACTS, [("save-cached-file", {"files": [file], "parallel": 8}, True)], used)
+    assert layer == "d93708f058fa19e58db204f7723828a8dd5e18c7e9a99b5a32eea3e8b87c4420"

@@ -9,7 +9,7 @@ import pytest
 
 from images.errors import ConfigurationError, UnresolvedLockError
 from images.lock import LockedContainerImage, LockedOciArtifact, LockOrigin
-from tasks.resolve_lock import lock_path, usable_public_lock, write_lock
+from tasks.lock_file import lock_path, usable_public_lock, write_lock
 from tests.unit.images.samples import lock_of, rich_definition
 
 DEFINITION = rich_definition()

@@ -28,9 +28,14 @@ def _step(name: str, layer: str = "", outcome: Outcome = "built") -> StepTiming:
 
 
 def _steps(layer: Layer) -> list[StepTiming]:
+    """What a build times in a layer: a layer that is saved ends in a checkpoint, whose stop is its last restart."""
     steps = []
-    for planned in layer.stages:
-        steps += [_step(planned.stage, layer.name.value)] + [_step("Restart", layer.name.value)] * planned.restart_after
+    for number, planned in enumerate(layer.stages, 1):
+        steps.append(_step(planned.stage, layer.name.value))
+        if layer.reusable and number == len(layer.stages):
+            steps.append(_step(f"checkpoint {layer.name.value}", layer.name.value))
+        elif planned.restart_after:
+            steps.append(_step("Restart", layer.name.value))
     return steps
 
 

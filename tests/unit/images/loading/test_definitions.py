@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import jsonschema
 import pytest
 import yaml
 
-from images.definition import ImageDefinition
+from images.definition import FollowedUpdates, ImageDefinition
 from images.errors import DefinitionError
 from images.loading import (
     REPOSITORY,
     SCHEMA_FILE,
+    definition_digest,
     definition_names,
     definition_schema,
     find_definition,
@@ -75,6 +77,17 @@ def test_a_definition_can_be_given_as_a_path(tmp_path: Path) -> None:
         find_definition(tmp_path / "yours.yaml")
     with pytest.raises(DefinitionError, match=": is a folder"):
         find_definition(tmp_path)
+
+
+def test_following_updates_counts_in_the_digest_and_not_following_is_as_if_the_field_were_not_there() -> None:
+    definition = load_definition(find_definition("windows-2025"))
+    content = definition.model_dump(
+        mode="json", exclude={"description": True, "follow_updates": True, "registry": {"__all__": {"comment"}}}
+    )
+    plain = hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    digests = {definition_digest(definition.model_copy(update={"follow_updates": follow})) for follow in FollowedUpdates}
+    assert definition_digest(definition) == plain
+    assert len(digests) == len(FollowedUpdates)
 
 
 def _with_files(*sources: str) -> ImageDefinition:

@@ -55,6 +55,8 @@ def test_markdown_links_updates_and_counts_what_is_cached() -> None:
     text = render_markdown(facts_of(small_inventory(), description="for tests", trusted_launch=True))
     assert text.startswith("# windows-2022-containerd 20348.5499.26081201\n\nfor tests\n")
     assert _row(text, "| KB5120241") == "| KB5120241 | Security Update | <https://support.microsoft.com/kb/5120241> |"
+    preview = render_markdown(facts_of(small_inventory(), previews=("KB5120241",)))
+    assert "| KB5120241 | Security Update (preview) |" in _row(preview, "| KB5120241")
     assert "| Cached | 1 container images, 1 files (7.2 MiB) |" in text
     assert "Server Core, V2, Trusted Launch" in text
     assert "  - Role Administration Tools (`RSAT-Role-Tools`)" in text

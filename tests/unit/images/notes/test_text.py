@@ -6,6 +6,7 @@ import pytest
 
 from images.inventory import CachedFile, Feature, RegistryValue, Service
 from images.notes.text import render_text
+from images.published.parser import parse_notes
 from tests.unit.images.notes.parts import facts_of, images_of, small_inventory
 from tests.unit.images.notes.published import NOTES, published_facts, sections_of, text_of
 
@@ -35,6 +36,13 @@ def test_section_has_the_very_lines_of_the_published_notes(section: str) -> None
     wanted = sections_of(published)[section]
     assert len(wanted) >= 1
     assert sections_of(render_text(published_facts(published)))[section] == wanted
+
+
+def test_an_optional_preview_is_marked_as_one_and_read_back_as_windows_calls_it() -> None:
+    text = render_text(facts_of(small_inventory(), previews=("KB5120241",)))
+    row = "\tKB5120241 : Security Update (preview) : https://support.microsoft.com/kb/5120241"
+    assert sections_of(text)["Installed QFEs"][1] == row
+    assert parse_notes(text).qfes == small_inventory().qfes
 
 
 def test_registry_section_differs_from_the_published_one_only_in_keys_without_values() -> None:

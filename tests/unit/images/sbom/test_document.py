@@ -104,6 +104,15 @@ def test_update_has_the_hash_and_address_of_its_package_and_its_article(parts: d
     assert update["externalReferences"][0]["url"] == "https://support.microsoft.com/kb/5120241"
 
 
+def test_an_optional_preview_is_marked_and_a_security_release_is_not(parts: dict[str, dict[str, Any]]) -> None:
+    marked = LOCK.model_copy(update={"updates": tuple(update.model_copy(update={"preview": True}) for update in LOCK.updates)})
+    text = render_sbom(facts_of(_inventory()), DEFINITION, marked, vhd_sha256="f" * 64, started=STARTED, tool_version="0.1.0")
+    (update,) = [part for part in json.loads(text)["components"] if part["bom-ref"] == "qfe:KB5120241"]
+    assert update["properties"] == [{"name": "winvhd:preview", "value": "true"}]
+    assert sbom_problems(text) == ()
+    assert "properties" not in parts["qfe:KB5120241"]
+
+
 def test_file_has_its_hash_and_where_it_came_from(parts: dict[str, dict[str, Any]]) -> None:
     package = parts[r"file:c:\cache\k8s\v1.30.1-1int.zip"]
     url = "https://files.example/v1.30.1-1int.zip"

@@ -38,7 +38,7 @@ def test_disk_from_base_holds_windows(store: FolderDiskStore) -> None:
 def test_changes_of_a_copy_do_not_reach_its_source(store: FolderDiskStore) -> None:
     store.create_from_base("disk", BASE, 40)
     MachineDisk.open(store.folder("disk")).write(r"C:\shared.txt", b"before")
-    store.copy("disk", "snapshot")
+    store.copy("disk", "snapshot", 40)
     changed = MachineDisk.open(store.folder("disk"))
     changed.write(r"C:\shared.txt", b"after")
     changed.hives["SOFTWARE"].set("new", 1)
@@ -50,9 +50,17 @@ def test_changes_of_a_copy_do_not_reach_its_source(store: FolderDiskStore) -> No
 
 def test_copy_shares_unchanged_files(store: FolderDiskStore) -> None:
     store.create_from_base("disk", BASE, 40)
-    store.copy("disk", "snapshot")
+    store.copy("disk", "snapshot", 40)
     original, copied = (MachineDisk(store.folder(name)).path(r"C:\Windows\System32\cmd.exe") for name in ("disk", "snapshot"))
     assert original.samefile(copied)
+
+
+def test_larger_copy_has_its_room_behind_the_partition(store: FolderDiskStore) -> None:
+    store.create_from_base("disk", BASE, 40)
+    store.copy("disk", "larger", 64)
+    original, larger = (MachineDisk.open(store.folder(name)) for name in ("disk", "larger"))
+    assert (larger.size_gib, larger.partition_gib) == (64, original.partition_gib)
+    assert original.size_gib == 40
 
 
 def test_disk_survives_export_and_import(store: FolderDiskStore, tmp_path: Path) -> None:
@@ -82,7 +90,7 @@ def test_second_disk_of_a_name_is_refused_and_the_first_kept(store: FolderDiskSt
 
 def test_absent_disk_is_a_typed_error_to_copy_and_export_and_nothing_to_delete(store: FolderDiskStore, tmp_path: Path) -> None:
     with pytest.raises(DiskNotFoundError):
-        store.copy("absent", "target")
+        store.copy("absent", "target", 40)
     with pytest.raises(DiskNotFoundError):
         store.export_vhd("absent", tmp_path / "image.vhd")
     store.delete("absent")

@@ -100,12 +100,21 @@ class Box:
     def disk(self) -> MachineDisk:
         return self.machine.disk
 
-    def run(self, script: str, *, elevated: bool = True, run_id: str | None = None, stopped: bool = False, **stage_input: Any) -> Outcome:
-        """Run a script as the process layer does."""
+    def run(
+        self,
+        script: str,
+        *,
+        elevated: bool = True,
+        run_id: str | None = None,
+        stopped: bool = False,
+        stop: threading.Event | None = None,
+        **stage_input: Any,
+    ) -> Outcome:
+        """Run a script as the process layer does; `stop` ends it when it is set."""
         out: list[str] = []
         err: list[str] = []
         shutdowns: list[tuple[bool, float]] = []
-        stop = threading.Event()
+        stop = stop or threading.Event()
         if stopped:
             stop.set()
         context = ScriptContext(

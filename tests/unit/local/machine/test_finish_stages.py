@@ -57,6 +57,38 @@ def test_clean_up_removes_what_builds_leave(box: Box) -> None:
     assert box.result("Clear-BuildLeftover.ps1")["changed"] is False
 
 
+HANDLER = r"C:\Packages\Plugins\Microsoft.CPlat.Core.RunCommandHandlerWindows\2.0.14"
+
+
+def test_before_a_checkpoint_the_traces_of_run_command_go_and_its_program_stays(box: Box) -> None:
+    other = r"C:\Packages\Plugins\Microsoft.Azure.Monitor\1.0\Status\0.status"
+    for file in (r"Status\1.status", r"RuntimeSettings\1.settings", r"Downloads\script1.ps1", "HandlerManifest.json", r"bin\handler.exe"):
+        box.disk.write(rf"{HANDLER}\{file}", b"x")
+    box.disk.write(other, b"x")
+    make_remote_access(box)
+    done = box.result("Clear-RunCommandTrace.ps1")
+    assert set(done["removed"]) == {
+        rf"{HANDLER}\{name}" for name in (r"Status\1.status", r"RuntimeSettings\1.settings", r"Downloads\script1.ps1")
+    }
+    assert all(box.disk.path(path).exists() for path in (rf"{HANDLER}\HandlerManifest.json", rf"{HANDLER}\bin\handler.exe", other))
+    # The VM goes on after its checkpoint, by the way that is open already.
+    assert check_password(box.disk, "winvhd-1", "Secret-2")
+    assert len(remoting.listeners(box.disk)) == 1
+    assert box.result("Clear-RunCommandTrace.ps1")["changed"] is False
+
+
+def test_before_a_checkpoint_runs_that_nobody_reads_are_forgotten(box: Box) -> None:
+    register_task(box.disk, r"\winvhd-lost-1", "powershell.exe", "-File x")
+    register_task(box.disk, r"\expand-os-volume", "powershell.exe", "-File x")
+    for kind in ("out", "claim", "pid"):
+        box.disk.write(rf"C:\winvhd\runs\lost-1.{kind}", b"x")
+    box.disk.write(r"C:\winvhd\Get-GuestState.ps1", b"#")
+    assert r"\winvhd-lost-1" in box.result("Clear-RunCommandTrace.ps1")["removed"]
+    assert task_paths(box.disk) == (r"\expand-os-volume",)
+    assert list(box.disk.path(r"C:\winvhd\runs").iterdir()) == []
+    assert box.disk.path(r"C:\winvhd\Get-GuestState.ps1").exists()
+
+
 def test_free_space_counts_cached_files_with_their_real_size(box: Box) -> None:
     before = box.result("Test-FreeSpace.ps1", minimum_free_bytes=0)["free_bytes"]
     box.disk.write(r"C:\akse-cache\a.bin", b"\0" * 1000)

@@ -62,9 +62,9 @@ def test_the_log_tells_who_fetched_what(tmp_path: Path, client: httpx.Client) ->
 
 
 def test_ltsc_tag_shares_the_digest_of_the_newest_build(client: httpx.Client) -> None:
-    digests = {tag: client.head(f"{SERVER_CORE}/{tag}").headers["docker-content-digest"] for tag in ("ltsc2022", "10.0.20348.5499")}
+    digests = {tag: client.head(f"{SERVER_CORE}/{tag}").headers["docker-content-digest"] for tag in ("ltsc2022", "10.0.20348.5868")}
     assert len(set(digests.values())) == 1
-    assert client.head(f"{SERVER_CORE}/10.0.20348.5386").headers["docker-content-digest"] not in digests.values()
+    assert client.head(f"{SERVER_CORE}/10.0.20348.5499").headers["docker-content-digest"] not in digests.values()
 
 
 def test_everything_behind_a_tag_can_be_fetched_and_has_its_digest(client: httpx.Client) -> None:
