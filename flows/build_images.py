@@ -10,7 +10,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.context import FlowRunContext
 
 from flows.build_image import build_image
-from flows.choices import CloudName, ImageChoice, Rebuild
+from flows.choices import CloudName, ImageChoice, Rebuild, build_images_run_name
 from flows.side_by_side import ImageOutcome, raise_failures, side_by_side
 from images.loading import find_definition, load_definition
 from tasks.release_resources import release_resources
@@ -18,7 +18,7 @@ from tasks.release_resources import release_resources
 
 @flow(
     name="build-images",
-    flow_run_name="build {images} on {cloud}",
+    flow_run_name=build_images_run_name,
     description="Builds several Windows node images: shared layers once, branches in parallel within the vCPU quota.",
     on_cancellation=[release_resources],
     on_crashed=[release_resources],
@@ -27,7 +27,7 @@ def build_images(images: list[ImageChoice], cloud: CloudName = "local", rebuild:
     """Build several images; one that fails does not stop the others, and the run then ends failed and says which.
 
     Args:
-        images: The image definitions to build.
+        images: The image definitions to build (images/definitions). Layers that several have in common are built once.
         cloud: Where to build them. local is the stand-in cloud on the worker's machine, azure your subscription.
         rebuild: What to build again. changed builds what has changed since the last checkpoint, and nothing when nothing has;
             image always makes new images, on top of the layers that are there; everything starts at the base image.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +11,8 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from images.loading import definition_names
+from images.private_fix import LABEL_DIGITS
+from images.updates.patch_week import month_of, pacific_day
 
 CloudName = Literal["local", "azure"]
 ReleaseKind = Literal["b-week", "preview"]
@@ -29,10 +33,52 @@ class ImageChoice(str):
         return {"type": "string", "enum": list(definition_names())}
 
 
+_NAMED_IMAGES = 2
+"""More images than these are counted in the name of a run: a list of runs shows some sixty characters."""
+
+
+def release_moment(as_of: datetime | None) -> datetime:
+    """The moment whose updates count: now when none is given, and UTC when it comes without a zone."""
+    moment = as_of or datetime.now(UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def build_run_name() -> str:
-    """Name of the current build run: its definition by name, also where a path was given, and the cloud."""
+    """Name of the current run of build-image: build windows-2025 on local."""
+    given = _parameters()
+    return f"build {_image_names([given['image']])} on {given['cloud']}"
+
+
+def build_images_run_name() -> str:
+    """Name of the current run of build-images, with the number of images when there are many: build 6 images on local."""
+    given = _parameters()
+    return f"build {_image_names(given['images'])} on {given['cloud']}"
+
+
+def monthly_run_name() -> str:
+    """Name of the current monthly run: 2026-11 b-week on local; with its images when it takes only some."""
+    given = _parameters()
+    month = month_of(pacific_day(release_moment(given["as_of"])))
+    images = f" of {_image_names(given['images'])}" if given["images"] else ""
+    return f"{month} {given['kind']}{images} on {given['cloud']}"
+
+
+def private_fix_run_name() -> str:
+    """Name of the current validation: private fix 0123456789ab on windows-2025. The digits are all that may be seen of the fix."""
+    given = _parameters()
+    return f"private fix {given['sha256'][:LABEL_DIGITS]} on {_image_names([given['image']])}"
+
+
+def _parameters() -> Mapping[str, Any]:
+    """What the current run was given, defaults included."""
     # Not at the top: Prefect reads its settings when it is first imported, and the command line makes them before a build.
     from prefect.runtime import flow_run
 
-    given = flow_run.parameters
-    return f"build {Path(str(given['image'])).stem} on {given['cloud']}"
+    parameters: Mapping[str, Any] = flow_run.parameters
+    return parameters
+
+
+def _image_names(images: list[str]) -> str:
+    """Images by name, also where a path was given; only how many when they are many."""
+    names = [Path(str(image)).stem for image in images]
+    return ", ".join(names) if len(names) <= _NAMED_IMAGES else f"{len(names)} images"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.build_image import build_image
-from flows.choices import CloudName, ImageChoice, ReleaseKind
+from flows.choices import CloudName, ImageChoice, ReleaseKind, monthly_run_name, release_moment
 from flows.side_by_side import ImageOutcome, raise_failures, side_by_side
 from images.definition import FollowedUpdates
 from images.loading import definition_names
@@ -31,14 +32,14 @@ from tasks.show_month import month_row, show_month
 
 @flow(
     name="monthly-patch-build",
-    flow_run_name="{kind} on {cloud}",
+    flow_run_name=monthly_run_name,
     description="Resolves every lock anew, builds and tests the images that changed, compares them with the release before.",
     on_cancellation=[release_resources],
     on_crashed=[release_resources],
 )
 def monthly_patch_build(
     kind: ReleaseKind = "b-week",
-    images: list[ImageChoice] | None = None,
+    images: Sequence[ImageChoice] = (),
     cloud: CloudName = "local",
     feed: str = MSRC,
     git_credentials: str = "",
@@ -49,19 +50,18 @@ def monthly_patch_build(
     The run ends Completed with "nothing changed", and without any VM, when every image was built like this before.
 
     Args:
-        kind: b-week takes the updates of the second Tuesday, preview also the optional previews after it.
-        images: The definitions to build; none for all of images/definitions.
+        kind: Which updates. b-week takes those of the second Tuesday, preview also the optional previews of the two weeks after it.
+        images: The definitions to build (images/definitions). None chosen means all of them.
         cloud: Where to build them. local is the stand-in cloud on the worker's machine, azure your subscription.
-        feed: Where the updates are listed. msrc is Microsoft's own feed, else the path of a feed file (docs/update-feed.md).
-        git_credentials: Name of a Git credentials block. It pushes the changed locks as a branch;
-            without it they are left as a patch.
-        as_of: The moment whose updates count. Empty for now.
+        feed: Where the updates are listed. msrc is Microsoft's own feed, else the path of a feed file on the worker's machine
+            (docs/update-feed.md). Microsoft's feed has no previews.
+        git_credentials: Name of a block of type Git credentials (Blocks). With it the locks that moved are pushed as a branch.
+            Empty leaves them as a patch file, out/monthly/MONTH-KIND.patch on the worker's machine.
+        as_of: The moment whose month is built, and after which nothing counts as released. Empty for now. Without a zone it is UTC.
     """
-    moment = as_of or datetime.now(UTC)
-    # A time without a zone, from a form that has none, is the one of the update calendar's own clock.
-    month = month_of(pacific_day(moment if moment.tzinfo else moment.replace(tzinfo=UTC)))
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    sources = image_sources([str(image) for image in images] if images else list(definition_names()))
+    moment = release_moment(as_of)
+    month = month_of(pacific_day(moment))
+    sources = image_sources([str(image) for image in images] or definition_names())
     with open_cloud(load_profile(cloud)) as session, monthly_turn(session, month, kind) as turn:
         if not turn.is_ours:
             return Completed(name="Skipped", message=f"{turn.holder} is at work on {month} {kind}", data={"skipped": turn.holder})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
@@ -14,7 +15,7 @@ from prefect.context import FlowRunContext
 from prefect.states import Completed
 from pydantic import Field, StringConstraints
 
-from flows.choices import CloudName, ImageChoice
+from flows.choices import CloudName, ImageChoice, private_fix_run_name
 from images.definition import E2ESuite, RegistrySetting, Sha256
 from images.loading import find_definition, load_definition
 from images.privacy import private_scope
@@ -34,7 +35,7 @@ DEFAULT_SUITES = (E2ESuite.FIRST_BOOT, E2ESuite.NETWORKING, E2ESuite.NODE_BOOTST
 
 @flow(
     name="validate-private-fix",
-    flow_run_name="private fix {sha256:.12} on {image}",
+    flow_run_name=private_fix_run_name,
     description="Builds an image with and without a private Windows fix, runs the same tests on both, and says what the fix does.",
     on_cancellation=[release_resources],
     on_crashed=[release_resources],
@@ -44,9 +45,9 @@ def validate_private_fix(
     source: BlockName,
     sha256: Sha256,
     kind: FixKind,
-    arguments: list[str] | None = None,
-    registry: list[RegistrySetting] | None = None,
-    suites: list[E2ESuite] | None = None,
+    arguments: Sequence[str] = (),
+    registry: Sequence[RegistrySetting] = (),
+    suites: Sequence[E2ESuite] = DEFAULT_SUITES,
     ttl_days: Annotated[int, Field(ge=1, le=30)] = 7,
     note: Annotated[str, StringConstraints(max_length=500)] = "",  # noqa: ARG001 - kept by Prefect with the run, for whoever started it
     cloud: CloudName = "local",
@@ -58,17 +59,19 @@ def validate_private_fix(
 
     Args:
         image: The image to patch (images/definitions). Its layers are used where they exist.
-        source: Name of the block of type Private fix source that holds the read-only URL of the fix. No other secret can be named.
-        sha256: SHA-256 of the fix, 64 hexadecimal digits. The first 12 are what the fix is called by.
-        kind: What it is. msu and cab are installed by Windows, exe is run with its arguments, zip holds test-signed files that mirror C:.
-        arguments: Arguments of an exe, one item each.
-        registry: Registry values that switch the fix on.
-        suites: The tests to run on both images; none for first-boot, networking and node-bootstrap.
-        ttl_days: Days after which everything about this run is deleted.
-        note: What you want to remember. It is stored with the run, so name nothing private.
+        source: Name of the block of type Private fix source (Blocks) that holds the read-only URL of the fix. No other secret can be
+            named here, and the URL itself must not be.
+        sha256: SHA-256 of the fix, 64 hexadecimal digits. The first 12 are what the fix is called by everywhere.
+        kind: What the fix is delivered as. Windows installs msu and cab; exe is run with the arguments below; zip holds test-signed files
+            whose paths mirror C:, which replace Windows' own.
+        arguments: Arguments of an exe, one item each. It must run without a question, so most need /quiet. Empty for other kinds.
+        registry: Registry values that switch the fix on, below HKLM:\\SOFTWARE or HKLM:\\SYSTEM. Only the patched image gets them.
+        suites: The tests to run on both images. A fix can only be told by a test that fails without it.
+        ttl_days: Days after which everything about this run is deleted, 1 to 30.
+        note: What you want to remember. It is stored with the run for all to read, so name nothing private.
         cloud: Where to build. local is the stand-in cloud on the worker's machine, azure your subscription.
     """
-    fix = PrivateFix(sha256=sha256, kind=kind, block=source, arguments=tuple(arguments or ()), registry=tuple(registry or ()))
+    fix = PrivateFix(sha256=sha256, kind=kind, block=source, arguments=tuple(arguments), registry=tuple(registry))
     # A block that is missing, of another type, or whose SAS has expired should not have to wait for a VM.
     private_fix_url(source)
     file = find_definition(image)
@@ -81,7 +84,7 @@ def validate_private_fix(
     with open_cloud(load_profile(cloud)) as session:
         open_private_container(session, scope, expires_at)
         lock = resolve_lock(definition, file, session)
-    wanted = tuple(suites or DEFAULT_SUITES)
+    wanted = tuple(suites) or DEFAULT_SUITES
     baseline, patched = _both(shared, [Side(name, cloud, definition, lock, one, scope, expires_at, wanted) for name, one in _sides(fix)])
     verdict = judge_fix(baseline.cases, patched.cases, already_present=patched.already_present, test_signed=fix.test_signing)
     text = verdict_text(verdict, fix)

@@ -12,10 +12,11 @@ from typing import Any
 from images.definition import ImageDefinition, RegistryOperation
 from images.frozen import Frozen
 from images.inventory import Inventory
-from images.lock import ImageLock
+from images.lock import ImageLock, LockedUpdate
 from images.plan import BuildPlan
 from images.privacy import is_private_scope, mark_of
 from images.private_fix import FixKind, settings_with_fix
+from images.updates.feed import build_numbers
 
 GENERALIZE_CHANGES: Mapping[str, str] = {
     "updates": "the history is the update agent's database; the log that a disk is read for names the same titles until Windows cuts it",
@@ -147,7 +148,9 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
     # A private fix may be a whole cumulative update, which supersedes those of the lock.
     lasting = lock.updates if plan.fix is None or plan.fix.kind is FixKind.ZIP else ()
     differences += [
-        f"QFE {update.kb}: promised, not on the image" for update in lasting if not update.checkpoint and update.kb not in installed
+        f"QFE {update.kb}: promised, not on the image"
+        for update in lasting
+        if update.kb not in installed and not update.checkpoint and not _is_replaced(update, inventory)
     ]
     if is_private_scope(plan.scope) and mark_of(inventory) != plan.scope:
         differences.append("the mark of private work: promised, not on the image")
@@ -161,6 +164,11 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
                 f"registry value {setting.path}\\{setting.name}: {there!r} on the image, the definition promises {setting.value!r}"
             )
     return tuple(differences)
+
+
+def _is_replaced(update: LockedUpdate, inventory: Inventory) -> bool:
+    """True when Windows is beyond the build that the update brings: it lists only the newest cumulative update, which holds the others."""
+    return update.build is not None and build_numbers(update.build) < build_numbers(inventory.os.version)
 
 
 def _compare_images(lock: ImageLock, inventory: Inventory) -> list[str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import yaml
 from pydantic import ValidationError
 
@@ -43,6 +45,23 @@ def start_stand_in(*, with_parent: bool, options: tuple[str, ...] = ()) -> Backg
     )
     wait_until_ready(process, lambda: running_stand_in() is not None, timeout_s=60)
     return process
+
+
+def wait_for_deletions(timeout_s: float = 60.0) -> None:
+    """Return once the running stand-in deletes no resource group any more, or after timeout_s; at once when none runs.
+
+    A build only begins the deletion, which Azure then does by itself; a stand-in that is about to end would not.
+    """
+    running = running_stand_in()
+    ends_at = time.monotonic() + timeout_s
+    while running is not None and time.monotonic() < ends_at:
+        try:
+            status = httpx.get(f"{running[1].arm_endpoint}/_standin/status", timeout=10).raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return
+        if not any(operation["name"] == "resourceGroup.delete" for operation in status["operations"]):
+            return
+        time.sleep(running[1].poll_interval_s)
 
 
 def azure_profile_file() -> Path:

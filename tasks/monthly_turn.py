@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,16 +11,18 @@ from dataclasses import dataclass
 from prefect.context import FlowRunContext
 
 from infra.azure.blob_storage import BUILDS_CONTAINER, ensure_container
-from infra.azure.layer_lease import holder_of, try_acquire
+from infra.azure.layer_lease import LEASE_S, LayerLease, holder_of, try_acquire
 from infra.azure.session import Cloud
-from tasks.refresh_locks import run_digest
+from tasks.progress import run_logger
 
 _SCOPE = "monthly"
+_AGAIN_S = 1.0
+_NOBODY = "a run outside Prefect"
 
 
 @dataclass(frozen=True)
 class Turn:
-    """Whether this run may work, and else who does."""
+    """Whether this run may work, and else the id of the flow run that does."""
 
     is_ours: bool
     holder: str
@@ -26,14 +30,31 @@ class Turn:
 
 @contextmanager
 def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
-    """The turn of this run for the block; not ours when another run of the same month and kind is at work. Raises CloudError."""
+    """The turn of this run for the block; not ours when another run of the same month and kind is at work.
+
+    A retry waits until the lease of its own earlier process, which was killed, has run out: a minute at most. Raises CloudError.
+    """
     ensure_container(cloud, BUILDS_CONTAINER)
     context = FlowRunContext.get()
-    run = context.flow_run.name if context is not None and context.flow_run is not None else "a run"
-    fingerprint = run_digest(month, kind)
-    lease = try_acquire(cloud, scope=_SCOPE, fingerprint=fingerprint, holder=run)
+    ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else _NOBODY
+    turn = hashlib.sha256(f"{month} {kind}".encode()).hexdigest()
+    lease, holder = _taken(cloud, turn, ours)
     if lease is None:
-        yield Turn(False, holder_of(cloud, _SCOPE, fingerprint) or "another run")
+        yield Turn(False, holder)
         return
     with lease:
-        yield Turn(True, run)
+        yield Turn(True, ours)
+
+
+def _taken(cloud: Cloud, turn: str, ours: str) -> tuple[LayerLease | None, str]:
+    """The lease, or who has it."""
+    ends_at = time.monotonic() + LEASE_S + 5
+    while True:
+        lease = try_acquire(cloud, scope=_SCOPE, fingerprint=turn, holder=ours)
+        if lease is not None:
+            return lease, ours
+        holder = holder_of(cloud, _SCOPE, turn) or "another run"
+        if holder != ours or ours == _NOBODY or time.monotonic() > ends_at:
+            return None, holder
+        run_logger().info("an earlier attempt of this run still has the turn")
+        time.sleep(_AGAIN_S)

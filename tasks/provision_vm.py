@@ -95,8 +95,8 @@ def resources_of(build: Build, plan: BuildPlan) -> Iterator[None]:
         build.slots.give_back_all()
         try:
             with build.timings.step("delete the build's resources"):
-                # Azure needs minutes for it and goes on by itself; the stand-in may be ended together with the command.
-                delete_group(build.cloud, build.build_id, wait=build.cloud.profile.name == "local")
+                # Azure needs minutes for it, and goes on by itself.
+                delete_group(build.cloud, build.build_id, wait=False)
         except BuildError as error:
             if not failed:
                 raise

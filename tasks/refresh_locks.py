@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from images.definition import FollowedUpdates
-from images.errors import BuildError, FeedError
+from images.errors import BuildError
 from images.lock import ImageLock
 from infra.azure.session import Cloud
 from infra.git.lock_patch import ChangedFile
@@ -36,28 +35,26 @@ class MonthLocks:
         """The new lock of each image that may be built."""
         return {name: refreshed.new for name, refreshed in self.refreshed.items()}
 
-    def changed_files(self) -> list[ChangedFile]:
-        """The lock files that differ from those that are there, by their paths in the repository."""
-        changed = [lock_change(refreshed) for refreshed in self.refreshed.values()]
+    def changed_files(self, images: Collection[str]) -> list[ChangedFile]:
+        """The lock files of these images that differ from those that are there, by their paths in the repository."""
+        changed = [lock_change(refreshed) for name, refreshed in self.refreshed.items() if name in images]
         return [file for file in changed if file.old != file.new]
 
 
 @step_task("refresh-locks", "Resolve the locks anew")
-def refresh_locks(cloud: Cloud, sources: Sequence[ImageSource], *, follow: FollowedUpdates, feed: str, as_of: datetime) -> MonthLocks:
-    """The locks of these definitions at a time, nothing written. A definition that can not be locked, or whose files changed under their
-    URLs, is among the errors and does not stop the others.
+def refresh_locks(
+    cloud: Cloud, sources: Sequence[ImageSource], upstream: Upstream, *, follow: FollowedUpdates, feed: str, as_of: datetime
+) -> MonthLocks:
+    """The locks of these definitions at a time, nothing written.
 
-    Raises FeedError when the update feed can not be used: no image can be locked then.
+    A definition that can not be locked, or whose files changed under their URLs, is among the errors and does not stop the others.
     """
     found = MonthLocks()
-    upstream = Upstream(cloud)
 
     def refreshed(source: ImageSource) -> RefreshedLock | BuildError:
         try:
             lock = refresh_lock(source.definition, source.file, cloud, feed_source=feed, as_of=as_of, follow=follow, upstream=upstream)
             refuse_alarms(lock.difference)
-        except FeedError:
-            raise
         except BuildError as error:
             return error
         return lock
@@ -82,8 +79,3 @@ def keep_local_locks(cloud: Cloud, locks: MonthLocks, images: Iterable[str]) -> 
     if cloud.profile.name == "local":
         for image in images:
             write_lock(locks.refreshed[image].new, locks.refreshed[image].path)
-
-
-def run_digest(month: str, kind: str) -> str:
-    """What two monthly runs of the same month and kind have in common: only one of them works at a time."""
-    return hashlib.sha256(f"{month} {kind}".encode()).hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,14 +43,24 @@ def resolve_lock(
 
 
 def _still_served(lock: ImageLock, cloud: Cloud) -> bool:
-    """False when the stand-in was made anew with other artifacts: its registry knows a digest only once it was asked for a tag of it."""
+    """False when the stand-in's registry can not give a digest of the lock, which it knows once it was asked for a tag that points at it.
+
+    A stand-in that was made anew is asked for the tags: they still point there unless its date is another one.
+    """
+    pinned = [(image.reference, image.digest) for image in lock.container_images]
+    pinned += [(artifact.reference, artifact.digest) for artifact in lock.oci_artifacts]
     with make_client() as client:
         registry = Registry(client, cloud.profile.route, first_wait_s=cloud.profile.poll_interval_s)
-        for artifact in lock.oci_artifacts:
-            name, repository, tag = split_reference(artifact.reference)
-            try:
-                registry.manifest(name, repository, tag)
-                registry.manifest(name, repository, artifact.digest)
-            except ArtifactError:
-                return False
-    return True
+        return all(_has(registry, reference, digest) for reference, digest in pinned)
+
+
+def _has(registry: Registry, reference: str, digest: str) -> bool:
+    name, repository, tag = split_reference(reference)
+    with suppress(ArtifactError):
+        registry.manifest(name, repository, digest)
+        return True
+    with suppress(ArtifactError):
+        registry.manifest(name, repository, tag)
+        registry.manifest(name, repository, digest)
+        return True
+    return False

@@ -92,5 +92,5 @@ class LayerWork:
         # What was released is public, also for a build that leaves nothing there itself.
         previous = previous_release(VersionRegister(self.build.cloud), self.definition.name, version)
         previews = [update.kb for update in self.lock.updates if update.preview]
-        fixes = fixes_between(self.build.shared.feed, previous.inventory.os.version, inventory.os.version) if previous else ()
+        fixes = _fixes(self.build.shared.feed, previous, inventory)
         self._facts = release_facts(self.build, self.definition, self.plan, inventory, version, previous, previews, fixes)

@@ -16,7 +16,7 @@ from images.updates.feed import FeedUpdate
 from images.updates.patch_week import Month
 from infra.azure.session import Cloud
 from infra.fetch.http import hash_url
-from tasks.read_feed import read_feed
+from tasks.read_feed import MSRC, read_feed
 
 Answer = TypeVar("Answer")
 
@@ -34,6 +34,10 @@ class Upstream:
 
     def feed(self, source: str, months: Sequence[Month]) -> tuple[FeedUpdate, ...]:
         """The updates of these months; raises what `read_feed` raises."""
+        if source != MSRC:
+            # A file is read as a whole whatever is asked for.
+            everything = self._once(("feed", source), lambda: read_feed(self._cloud, source, []))
+            return tuple(update for update in everything if update.month in months)
 
         def read(month: Month) -> tuple[FeedUpdate, ...]:
             return self._once(("feed", source, month), lambda: read_feed(self._cloud, source, [month]))

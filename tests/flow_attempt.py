@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -113,8 +113,8 @@ def retry(flow_run_id: UUID) -> None:
         client.set_flow_run_state(flow_run_id, AwaitingRetry())
 
 
-def attempt(flow: Flow[Any, Any], flow_run_id: UUID) -> Attempt:
-    """The flow run's next attempt, in this process, at its end."""
+def attempt(flow: Flow[Any, Any], flow_run_id: UUID, on_event: Callable[[StepEvent], None] = lambda _: None) -> Attempt:
+    """The flow run's next attempt, in this process, at its end; `on_event` hears of every step, in that step's thread."""
     from prefect.client.orchestration import get_client
     from prefect.flow_engine import run_flow
 
@@ -123,14 +123,26 @@ def attempt(flow: Flow[Any, Any], flow_run_id: UUID) -> Attempt:
     events: list[StepEvent] = []
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run_id)
-    with listening(events.append):
+    with listening(events.append), listening(on_event):
         state = run_flow(flow, flow_run=run, return_type="state")
     return Attempt(flow_run_id, state, tuple(events))  # type: ignore[arg-type]
 
 
-def run(flow: Flow[Any, Any], **parameters: Any) -> Attempt:
+def run(flow: Flow[Any, Any], on_event: Callable[[StepEvent], None] = lambda _: None, **parameters: Any) -> Attempt:
     """The only attempt of a new flow run."""
-    return attempt(flow, new_run(flow, **parameters))
+    return attempt(flow, new_run(flow, **parameters), on_event)
+
+
+def once(moment: Moment, act: Callable[[], None]) -> Callable[[StepEvent], None]:
+    """A listener that acts when the moment comes for the first time."""
+    came = threading.Event()
+
+    def hear(event: StepEvent) -> None:
+        if moment.is_now(event) and not came.is_set():
+            came.set()
+            act()
+
+    return hear
 
 
 class FlowProcess:

@@ -13,7 +13,7 @@ import yaml
 from infra.azure.profile import CloudProfile
 from infra.azure.session import Cloud, open_cloud
 from infra.background import BackgroundProcess
-from infra.profiles import load_profile, start_stand_in
+from infra.profiles import load_profile, start_stand_in, wait_for_deletions
 
 
 @pytest.fixture(scope="session")
@@ -138,8 +138,10 @@ def define(workplace: Path) -> Callable[..., str]:
 
 @pytest.fixture
 def resource_groups(cloud: Cloud) -> Callable[[], list[str]]:
-    """Names of the resource groups that exist in the cloud, without those of checkpoints, which stay."""
+    """Names of the resource groups that exist once deletions have ended, without those of checkpoints, which stay."""
+
     def names() -> list[str]:
+        wait_for_deletions()
         found = (group.name or "" for group in cloud.resources.resource_groups.list())
         return sorted(name for name in found if not name.startswith("winvhd-checkpoints"))
 

@@ -127,8 +127,9 @@ def _folders() -> dict[str, str]:
 
 
 def _registration_digest() -> str:
-    """Changes when a definition is added, a flow changes or a deployment: then the forms must be registered again."""
-    files = [PREFECT_FILE, AUTOMATIONS_FILE, *sorted((ROOT / "flows").glob("*.py"))]
+    """Changes with a definition's name, a flow, a parameter's type, a block or a deployment: then the forms must be registered again."""
+    declaring = (path for folder in ("flows", "images", "infra/prefect") for path in sorted((ROOT / folder).glob("*.py")))
+    files = [PREFECT_FILE, AUTOMATIONS_FILE, *declaring]
     digest = hashlib.sha256(f"{ROOT}\n{definition_names()}".encode())
     for file in files:
         digest.update(Path(file).read_bytes())

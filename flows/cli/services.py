@@ -14,7 +14,7 @@ from images.errors import ConfigurationError
 from infra.background import BackgroundProcess
 from infra.checkout import make_folder, state_folder
 from infra.prefect.server import answers, free_port, prefect_environment, start_prefect_server
-from infra.profiles import running_stand_in, start_stand_in
+from infra.profiles import running_stand_in, start_stand_in, wait_for_deletions
 
 _DRAIN_S = 10.0
 
@@ -42,8 +42,13 @@ def services_for_build(cloud: str) -> Iterator[Callable[[], None]]:
         for pending in (stand_in, server):
             if pending is not None:
                 stack.callback(_stop, pending)
+        if stand_in is not None:
+            stack.callback(wait_for_deletions)
         # Before the block imports Prefect, which reads its settings then.
         _use_api(prefect_environment(home, api_url=given or f"http://127.0.0.1:{port}/api"))
+        if server is not None:
+            # Heartbeats tell others that a run's process was killed; this server ends with that process. Ending them takes a second.
+            stack.enter_context(_no_heartbeats())
         # Last in, first out: what the run still has to say goes to the server before that ends.
         stack.callback(_send_what_is_left)
 
@@ -53,6 +58,14 @@ def services_for_build(cloud: str) -> Iterator[Callable[[], None]]:
                     pending.result()
 
         yield wait_until_ready
+
+
+@contextmanager
+def _no_heartbeats() -> Iterator[None]:
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        yield
 
 
 def _running_api_url() -> str | None:

@@ -28,7 +28,7 @@ class ContainerdResult(StageResult):
 
 
 class ImageToPull(Frozen):
-    """A container image by tag and by the digest that the tag must have."""
+    """A container image: the tag that it gets on the image, and the digest that is pulled, wherever the tag points in its registry now."""
 
     reference: str
     digest: str

@@ -123,6 +123,10 @@ class TlsProtocolInput(StageInput):
     enabled: tuple[TlsProtocol, ...]
 
 
+class ComponentStoreResult(StageResult):
+    free_bytes: int = Field(description="Free space of C: afterwards.")
+
+
 EXPAND_OS_PARTITION = StageContract(
     "expand-os-partition", "Expand-OsPartition.ps1", NoInput, ExpandOsPartitionResult, title="Grow C: to the disk"
 )
@@ -160,6 +164,15 @@ INSTALL_AGENT_UPDATE = StageContract(
     timeout_s=3 * 3600,
     title="Updates (Windows Update)",
 )
+CLEAR_COMPONENT_STORE = StageContract(
+    "clear-component-store",
+    "Clear-ComponentStore.ps1",
+    NoInput,
+    ComponentStoreResult,
+    elevated=True,
+    timeout_s=3600,
+    title="Superseded components",
+)
 INSTALL_FEATURE = StageContract(
     "install-feature", "Install-NodeFeature.ps1", FeatureInput, FeatureResult, elevated=True, timeout_s=3600, title="Features"
 )
@@ -179,6 +192,7 @@ SYSTEM_STAGES = (
     INSTALL_CAPABILITY,
     SET_OPENSSH,
     INSTALL_UPDATE,
+    CLEAR_COMPONENT_STORE,
     INSTALL_AGENT_UPDATE,
     INSTALL_FEATURE,
     SET_WINRM_START,

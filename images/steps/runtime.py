@@ -41,5 +41,7 @@ def registry_steps(definition: ImageDefinition, *, restart_after: bool) -> Itera
 def images_steps(lock: ImageLock) -> Iterator[Step]:
     """The steps of the `images` layer."""
     if lock.container_images:
-        images = tuple(ImageToPull(reference=image.reference, digest=image.digest) for image in lock.container_images)
+        # Small ones first: unpacking, which the disk does one after the other, then begins while the large ones are on their way.
+        ordered = sorted(lock.container_images, key=lambda image: (image.size_bytes, image.reference))
+        images = tuple(ImageToPull(reference=image.reference, digest=image.digest) for image in ordered)
         yield Step.of(PULL_IMAGES, PullImageInput(images=images, parallel=PARALLEL_PULLS, attempts=PULL_ATTEMPTS))

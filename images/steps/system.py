@@ -13,6 +13,7 @@ from images.lock import ImageLock, LockedFile, LockedUpdate
 from images.stages.contract import NoInput
 from images.stages.system import (
     ADD_UDP_EXCLUSION,
+    CLEAR_COMPONENT_STORE,
     EXPAND_OS_PARTITION,
     INSTALL_AGENT_UPDATE,
     INSTALL_CAPABILITY,
@@ -49,11 +50,17 @@ def os_steps(definition: ImageDefinition, lock: ImageLock) -> Iterator[Step]:
         yield Step.of(ADD_UDP_EXCLUSION, UdpPortExclusionInput(ports=system.excluded_udp_ports))
     if system.pagefile_mib is not None:
         yield Step.of(SET_PAGEFILE, PagefileInput(size_mib=system.pagefile_mib))
+    if not lock.updates:
+        # The base image comes with components that its own updates superseded.
+        yield Step.of(CLEAR_COMPONENT_STORE, NoInput())
     if definition.capabilities:
         yield Step.of(INSTALL_CAPABILITY, CapabilityInput(capabilities=definition.capabilities))
     if system.openssh is not None:
         yield Step.of(SET_OPENSSH, OpenSshInput(**system.openssh.model_dump()))
     yield from update_steps(lock)
+    if lock.updates:
+        # After the restart that completes them: DISM refuses while one is due. Before the features, which need one as well.
+        yield Step.of(CLEAR_COMPONENT_STORE, NoInput())
     if definition.features:
         # Hyper-V rebuilds the network at its first boot; a WinRM that started before would be cut off.
         yield Step.of(SET_WINRM_START, WinRmStartModeInput(mode="delayed-auto"))

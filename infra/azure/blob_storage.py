@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable, Iterable, Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import SecretStr
 from images.errors import ArtifactError, CloudError
 from infra.azure.blob_sas import read_sas
 from infra.azure.profile import StorageAccess
-from infra.azure.refusals import refusals
+from infra.azure.refusals import error_code, refusals
 from infra.azure.session import BLOCK_BYTES, Cloud
 
 if TYPE_CHECKING:
@@ -24,17 +25,31 @@ Progress = Callable[[int, int | None], None]
 
 CACHE_CONTAINER = "cache"
 BUILDS_CONTAINER = "builds"
+BEING_DELETED = "ContainerBeingDeleted"
+"""Storage's code while a deleted container's name is not free yet."""
 
 
-def ensure_container(cloud: Cloud, name: str, access: StorageAccess | None = None) -> None:
-    """Make the container when it is absent. Raises CloudError."""
+def ensure_container(cloud: Cloud, name: str, access: StorageAccess | None = None, *, patience_s: float = 300) -> None:
+    """Make the container when it is absent; waits while one of that name is being deleted. Raises CloudError.
+
+    A name is free again 30 s after its container was deleted, or later: https://learn.microsoft.com/rest/api/storageservices/delete-container.
+    """
     from azure.core.exceptions import ResourceExistsError
 
+    ends_at = time.monotonic() + patience_s
     with refusals(f"make container {name}"):
-        try:
-            cloud.blobs(access).create_container(name).close()
-        except ResourceExistsError:
-            return
+        while True:
+            try:
+                cloud.blobs(access).create_container(name).close()
+            except ResourceExistsError as error:
+                # The SDK takes both for "it exists".
+                if error_code(error) != BEING_DELETED:
+                    return
+                if time.monotonic() >= ends_at:
+                    raise
+            else:
+                return
+            cloud.wait.pause()
 
 
 class ArtifactCache:

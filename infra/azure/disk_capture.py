@@ -96,7 +96,9 @@ def capture(
     run beside the first use of the VHD. Raises CloudError, and CaptureError when length or footer are wrong.
     """
     _generalize_once(cloud, vm)
-    ensure_container(cloud, blobs.container)
+    if not is_private_name(blobs.container):
+        # That of private work was made at the start. If it is gone by now, the work was purged, and must not come back unmarked.
+        ensure_container(cloud, blobs.container)
     # A generalized VM never starts again, so its disk stands for its content. The next attempt's disk has the same name.
     identity = f"disk-{disk_unique_id(cloud, vm)}"
     with blobs.client(name) as target:

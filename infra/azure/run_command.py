@@ -18,7 +18,6 @@ from infra.azure.vm_request import BuildVm
 # last 4,096 bytes of each stream.
 MAX_TIMEOUT_S = 90 * 60
 AGENT_SLACK_S = 600
-DELETE_DEADLINE_S = 900
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ def run_command(
     *,
     timeout_s: int = 900,
 ) -> RunCommandResult:
-    """Run a PowerShell script in the guest and give what it left; the command is deleted afterwards, whatever happens.
+    """Run a PowerShell script in the guest and give what it left; it begins to be deleted afterwards, whatever happens.
 
     The result may be failed: the caller judges it, and compares a nonce, since a disk made from a snapshot can answer with an old result.
     Raises CloudError when Azure could not run it at all.
@@ -107,9 +106,6 @@ def run_command(
 
 
 def _delete(cloud: Cloud, vm: BuildVm, name: str) -> None:
-    commands = cloud.compute.virtual_machine_run_commands
-    cloud.wait.finish(
-        f"delete the command in VM {vm.name}",
-        lambda polling: commands.begin_delete(vm.resource_group, vm.name, name, polling=polling),
-        deadline_s=DELETE_DEADLINE_S,
-    )
+    """Begin to delete the command: the agent takes it away at its next round, and nothing has to wait for that."""
+    with refusals(f"delete the command in VM {vm.name}"):
+        cloud.compute.virtual_machine_run_commands.begin_delete(vm.resource_group, vm.name, name, polling=False)

@@ -25,6 +25,7 @@ HINTS = {
     "file-locked": "another program on the guest has the file open; the message names it",
     "containerd-stopped": "the runtime's own log on the guest says why: Get-WinEvent -LogName Application",
     "download-failed": "the guest does not reach the address, or the connection broke; a network rule or a proxy may stand between",
+    "manifest-unknown": "the registry no longer has what the lock names: run `winvhd lock` for the image and look at what moved",
     "hash-mismatch": "the bytes are not those the lock promises; nothing was kept of them",
     "unknown-feature": "this Windows version does not have that feature",
     "update-failed": "C:\\Windows\\Logs\\CBS\\CBS.log on the guest says why; is the update for this Windows build?",

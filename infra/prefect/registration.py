@@ -36,8 +36,11 @@ def create_work_pool(api_url: str, template: dict[str, Any]) -> None:
         _accepted(response, "the work pool")
 
 
-BLOCKS_MODULE = "infra.prefect.private_fix_source"
+BLOCKS_MODULE = "infra.prefect.block_types"
 """Our own types of blocks."""
+
+DEPLOYED_HERE = {"WINVHD_CLOUD": "local", "WINVHD_MONTHLY_RUNS": "false"}
+"""What deployments/prefect.yaml leaves open, on this machine: forms that offer the stand-in first, and no monthly run that nobody asked for."""
 
 
 def register(home: Path, api_url: str) -> None:
@@ -45,7 +48,7 @@ def register(home: Path, api_url: str) -> None:
 
     Raises ConfigurationError with what Prefect says.
     """
-    environment = {**os.environ, **prefect_environment(home, api_url=api_url), "WINVHD_ROOT": str(ROOT)}
+    environment = {**os.environ, **prefect_environment(home, api_url=api_url), "WINVHD_ROOT": str(ROOT), **DEPLOYED_HERE}
     with ThreadPoolExecutor(2, thread_name_prefix="register") as pool:
         # Each of them is mostly the start of a Prefect of its own.
         running = [

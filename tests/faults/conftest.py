@@ -38,6 +38,11 @@ def bare(name: str, **changes: Any) -> dict[str, Any]:
     return {**fields, "name": name, "os_disk_gib": 100 + zlib.crc32(name.encode()) % 900, "packages": [package], **changes}
 
 
+def layered(name: str, **changes: Any) -> dict[str, Any]:
+    """Fields for `define`: an image of three layers that are saved, each with a stage that changes something."""
+    return bare(name, **{"features": ["Containers"], "registry": SMALL["registry"], **changes})
+
+
 @pytest.fixture
 def groups_of(resource_groups: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     """Resource groups of builds of a definition, by its name."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,23 +12,18 @@ from images.errors import CaptureError, StageError
 from infra.azure.blob_storage import BUILDS_CONTAINER
 from infra.azure.session import Cloud
 from tasks.build import build_id_for
-from tests.faults.conftest import bare
+from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, Moment, attempt, checkpoints_of, killed_at, let_leases_run_out, new_run, operations, retry, run
-from tests.standin_fixtures import SMALL, FaultControl
+from tests.standin_fixtures import FaultControl
 
 Define = Callable[..., str]
 Groups = Callable[[str], list[str]]
-CACHED_FILES = Moment("start", "Cached files")
-IN_A_LAYER = Moment("start", "Features")
+A_STAGE_RUNS = Moment("progress", "Cached files")
+IN_THE_FIRST_LAYER = Moment("start", "Features")
 VM_IS_OFF = Moment("progress", "checkpoint os", "the VM is stopped")
 JUST_SAVED = Moment("progress", "checkpoint os", "saved as")
 CAPTURING = Moment("progress", "capture the VHD", "copying disk")
 COPYING = Moment("start", "copy the VHD")
-
-
-def layered(name: str, **changes: Any) -> dict[str, Any]:
-    """Fields for `define`: an image of three layers that are saved, each with a stage that changes something."""
-    return bare(name, features=["Containers"], registry=SMALL["registry"], **changes)
 
 
 def versions_given(cloud: Cloud, image: str) -> dict[str, str]:
@@ -111,12 +105,12 @@ def test_after_a_failure_in_a_layer_that_layer_is_done_again_and_none_below(
 @pytest.mark.parametrize(
     ("moment", "reused", "saved"),
     [
-        (IN_A_LAYER, [], ["os", "runtime", "artifacts"]),
+        (IN_THE_FIRST_LAYER, [], ["os", "runtime", "artifacts"]),
         (VM_IS_OFF, [], ["os", "runtime", "artifacts"]),
         (JUST_SAVED, ["os"], ["runtime", "artifacts"]),
-        (CACHED_FILES, ["os", "runtime"], ["artifacts"]),
+        (A_STAGE_RUNS, ["os", "runtime"], ["artifacts"]),
     ],
-    ids=["in-a-layer", "before-the-snapshot", "after-the-snapshot", "in-a-later-layer"],
+    ids=["in-the-first-layer", "before-the-snapshot", "after-the-snapshot", "while-a-stage-runs"],
 )
 def test_a_retry_goes_on_in_the_vm_of_the_killed_attempt(
     define: Define, cloud: Cloud, groups_of: Groups, moment: Moment, reused: list[str], saved: list[str]
@@ -142,7 +136,7 @@ def test_a_retry_goes_on_in_the_vm_of_the_killed_attempt(
 def test_a_new_run_starts_from_the_last_checkpoint_of_a_killed_one(define: Define, cloud: Cloud, groups_of: Groups) -> None:
     path = define(**layered("abandoned"))
     run_id = new_run(build_image, image=path)
-    killed_at(build_image, run_id, CACHED_FILES)
+    killed_at(build_image, run_id, A_STAGE_RUNS)
     let_leases_run_out(cloud)
     done = run(build_image, image=path)
     assert done.steps()["build VM"] == "built"

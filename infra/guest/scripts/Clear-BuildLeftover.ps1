@@ -4,10 +4,9 @@
     Remove what a build leaves that nobody needs on the image.
 
 .DESCRIPTION
-    Run Command leaves its scripts and status in C:\Packages\Plugins; an image with something there is not clean. The component store shrinks
-    by StartComponentCleanup (superseded updates stay removable only without it). Downloaded updates can go once wuauserv is stopped; it is
-    started on demand. SSH host keys must differ from node to node: sshd makes new ones at its next start. Event logs hold the build's names.
-    https://learn.microsoft.com/windows-hardware/manufacture/desktop/clean-up-the-winsxs-folder
+    Run Command leaves its scripts and status in C:\Packages\Plugins; an image with something there is not clean. Downloaded updates can go once
+    wuauserv is stopped; it is started on demand. SSH host keys must differ from node to node: sshd makes new ones at its next start. Event
+    logs hold the build's names.
     https://learn.microsoft.com/windows-server/administration/openssh/openssh-server-configuration
 
 .NOTES
@@ -75,9 +74,7 @@ function Clear-EventLog {
 
 Invoke-Stage -Body {
     $null = Read-StageInput
-    Write-StageProgress -Message 'component store' -Done 0 -Total 3
-    $null = Invoke-NativeCommand -FilePath 'dism.exe' -ArgumentList @('/Online', '/Cleanup-Image', '/StartComponentCleanup', '/Quiet', '/NoRestart') -AllowedExitCode @(0, 3010)
-    Write-StageProgress -Message 'files' -Done 1 -Total 3
+    Write-StageProgress -Message 'files' -Done 0 -Total 2
     Stop-Service -Name 'wuauserv' -Force -ErrorAction SilentlyContinue
     $removed = @(
         foreach ($folder in $script:Contents) {
@@ -90,7 +87,7 @@ Invoke-Stage -Body {
     if ($left.Count -gt 0) {
         throw (New-StageFailure -Code 'leftover' -Message "$($left[0].FullName) can not be removed")
     }
-    Write-StageProgress -Message 'event logs' -Done 2 -Total 3
+    Write-StageProgress -Message 'event logs' -Done 1 -Total 2
     Clear-EventLog
     Write-StageResult -Result ([ordered]@{
             changed         = ($removed.Count -gt 0)

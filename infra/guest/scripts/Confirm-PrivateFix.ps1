@@ -25,8 +25,15 @@ function Restore-Protection {
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)][psobject]$File)
     $folder = [System.IO.Path]::GetDirectoryName($File.path)
-    $null = Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($folder, '/restore', $File.acl, '/q'))
-    $null = Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/setowner', 'NT SERVICE\TrustedInstaller', '/q'))
+    # The owner first: once the rights are those of the original, only TrustedInstaller may change anything.
+    $exitCodes = @(
+        (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/setowner', 'NT SERVICE\TrustedInstaller', '/q')) -AnyExitCode).ExitCode
+        (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($folder, '/restore', $File.acl, '/q')) -AnyExitCode).ExitCode
+    )
+    if (@($exitCodes | Where-Object -FilterScript { $_ -ne 0 }).Count -gt 0) {
+        # The programs' own text names the file, and so what the fix changes.
+        throw (New-StageFailure -Code 'access-denied' -Message "the rights of a replaced file can not be restored: exit codes $($exitCodes -join ', ')")
+    }
 }
 
 function Confirm-Replacement {
@@ -59,7 +66,17 @@ Invoke-Stage -Body {
     if ((@('msu', 'cab') -contains $stageInput.kind) -and (-not $known.present) -and ($new.Count -eq 0)) {
         throw (New-StageFailure -Code 'fix-rolled-back' -Message 'Windows undid the fix while it started; CBS.log says why, often 0x800f0922')
     }
-    $verified = Confirm-Replacement -File @($known.files)
+    try {
+        $verified = Confirm-Replacement -File @($known.files)
+    }
+    catch {
+        if ($_.Exception.Data.Contains('StageCode')) {
+            throw
+        }
+        # What Windows says names the file, and so what the fix changes.
+        $kindOfError = $_.Exception.GetBaseException().GetType().Name
+        throw (New-StageFailure -Code (Get-FailureCode -Exception $_.Exception) -Message "a replaced file can not be checked: $kindOfError")
+    }
     $options = [string](Get-RegistryValue -Path 'HKLM:\SYSTEM\CurrentControlSet\Control' -Name 'SystemStartOptions')
     $testSigning = $options -match '(^|\s)TESTSIGNING(\s|$)'
     if (($stageInput.kind -eq 'zip') -and (-not $testSigning)) {

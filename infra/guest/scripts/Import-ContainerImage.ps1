@@ -1,16 +1,27 @@
 #Requires -Version 5.1
 <#
 .SYNOPSIS
-    Pull container images into containerd, several at a time, and compare their digests.
+    Pull container images into containerd by digest, several at a time, and name them by tag.
 
 .DESCRIPTION
+    Tags such as ltsc2022 move every month, digests do not: repository@digest is pulled, then tagged, whatever the tag says in the registry now.
     Kubernetes looks for images in containerd's namespace k8s.io. ctr pulls what fits this Windows unless --all-platforms is given. A pull is
-    tried again, but not on a full disk; one that fails, or a tag that does not have the digest it must have, fails the stage.
-    https://github.com/containerd/containerd/blob/main/docs/man/ctr.8.md
+    tried again, but not on a full disk and not when the registry does not have the digest; one that fails ends the stage.
+    https://github.com/containerd/containerd/blob/main/cmd/ctr/commands/images/pull.go
+    https://github.com/containerd/containerd/blob/main/cmd/ctr/commands/images/tag.go
+
+    What containerd knows afterwards, all with the same target:
+    - repository@digest, from the pull. It stays: it is the RepoDigest of the CRI, which a pull by tag with ctr does not leave.
+      https://github.com/kubernetes-sigs/cri-tools/issues/1082 https://github.com/containerd/containerd/issues/13243
+    - repository:tag, from the tag: what a pod names. Tag and digest in one name is nothing that the CRI can take apart.
+      https://github.com/containerd/containerd/issues/13969
+    - the config's digest, which the CRI plugin adds when it sees a name without its label io.cri-containerd.image=managed. It sets that label
+      itself; set by ctr (--label, images label) beforehand, the label would tell the plugin that this name is there already.
+      https://github.com/containerd/containerd/blob/main/internal/cri/server/images/image_pull.go (UpdateImage)
 
 .NOTES
-    Input: images (reference, digest), parallel, attempts. Images whose digest is right already are left alone. Runs as SYSTEM: a WinRM
-    shell's job would end the pulls with the connection.
+    Input: images (reference, digest), parallel, attempts. Images whose tag has the right digest already are left alone: the tag is set when a
+    pull has come to its end, unpacking included. Runs as SYSTEM: a WinRM shell's job would end the pulls with the connection.
 #>
 [CmdletBinding()]
 param()
@@ -46,11 +57,19 @@ function Start-Pull {
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)][hashtable]$Job)
     $Job.Attempt++
-    $Job.Command = Start-NativeCommand -FilePath "$env:ProgramFiles\containerd\ctr.exe" -ArgumentList @('-n', 'k8s.io', 'images', 'pull', $Job.Reference)
+    $Job.Command = Start-NativeCommand -FilePath "$env:ProgramFiles\containerd\ctr.exe" -ArgumentList @('--namespace', 'k8s.io', 'images', 'pull', $Job.Source)
+}
+
+function Set-ImageTag {
+    # Give what was pulled by digest the name that pods use; a tag of that name that points elsewhere is replaced.
+    [CmdletBinding()]
+    param([Parameter(Mandatory = $true)][hashtable]$Job)
+    $command = Start-NativeCommand -FilePath $script:Ctr -ArgumentList @('--namespace', 'k8s.io', 'images', 'tag', '--force', $Job.Source, $Job.Reference)
+    $null = Complete-NativeCommand -Command $command -TimeoutSecond 300
 }
 
 function Complete-Pull {
-    # Take an ended pull's outcome: done, to be tried again, or the end of the stage.
+    # Take an ended pull's outcome: tagged and done, to be tried again, or the end of the stage.
     [CmdletBinding()]
     param(
         [Parameter(Mandatory = $true)][hashtable]$Job,
@@ -59,6 +78,7 @@ function Complete-Pull {
     $outcome = Complete-NativeCommand -Command $Job.Command -AnyExitCode
     $Job.Command = $null
     if ($outcome.ExitCode -eq 0) {
+        Set-ImageTag -Job $Job
         $Job.Done = $true
         return
     }
@@ -66,6 +86,11 @@ function Complete-Pull {
     $tail = $text.Substring([Math]::Max(0, $text.Length - 500))
     if ($text -match 'not enough space on the disk|no space left on device') {
         throw (New-StageFailure -Code 'disk-full' -Message "$($Job.Reference): $tail")
+    }
+    # What ctr says of a digest that the registry answers with 404: the name that was asked for, and "not found".
+    # https://github.com/containerd/containerd/blob/main/core/remotes/docker/resolver.go (Resolve)
+    if ($text -match ([regex]::Escape($Job.Source) + ': not found')) {
+        throw (New-StageFailure -Code 'manifest-unknown' -Message "$($Job.Reference): the registry does not have $($Job.Source)")
     }
     if ($Job.Attempt -ge $Attempts) {
         throw (New-StageFailure -Code 'pull-failed' -Message "$($Job.Reference): exit code $($outcome.ExitCode) after $($Job.Attempt) attempts: $tail")
@@ -129,8 +154,16 @@ Invoke-Stage -Body {
     $stored = Get-StoredDigest
     $jobs = @(
         foreach ($image in $wanted) {
-            $isThere = $stored.ContainsKey($image.reference) -and ($stored[$image.reference] -eq $image.digest)
-            @{ Reference = [string]$image.reference; Digest = [string]$image.digest; Done = $isThere; Attempt = 0; Command = $null; NotBefore = [datetime]::MinValue }
+            $reference = [string]$image.reference
+            @{
+                Reference = $reference
+                Digest    = [string]$image.digest
+                Source    = $reference.Substring(0, $reference.LastIndexOf(':')) + '@' + $image.digest
+                Done      = $stored.ContainsKey($reference) -and ($stored[$reference] -eq $image.digest)
+                Attempt   = 0
+                Command   = $null
+                NotBefore = [datetime]::MinValue
+            }
         }
     )
     Invoke-Pull -Jobs $jobs -Parallel $stageInput.parallel -Attempts $stageInput.attempts

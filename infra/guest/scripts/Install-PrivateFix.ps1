@@ -183,6 +183,9 @@ function Get-Replacement {
     finally {
         $archive.Dispose()
     }
+    if (Test-Path -LiteralPath $Folder) {
+        Remove-Item -LiteralPath $Folder -Recurse -Force
+    }
     Expand-PackageArchive -Path $Path -Destination $Folder
     $files = @(Get-ChildItem -LiteralPath $Folder -Recurse -File -Force | Sort-Object -Property 'FullName')
     if ($files.Count -eq 0) {
@@ -290,6 +293,14 @@ Invoke-Stage -Body {
         }
         $known = @{ packages = $before; files = $files; present = $present }
         $null = Set-TextContent -Path $record -Text (ConvertTo-Json -InputObject $known -Depth 4)
+    }
+    catch {
+        if ($_.Exception.Data.Contains('StageCode')) {
+            throw
+        }
+        # What Windows says names the file, and so what the fix changes.
+        $kindOfError = $_.Exception.GetBaseException().GetType().Name
+        throw (New-StageFailure -Code (Get-FailureCode -Exception $_.Exception) -Message "the fix can not be installed: $kindOfError")
     }
     finally {
         [System.IO.File]::Delete($path)

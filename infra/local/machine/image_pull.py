@@ -1,7 +1,7 @@
 """Pulling container images into containerd's store: the client side of the OCI distribution API, as ctr.exe does it.
 
-Names are recorded as containerd's CRI plugin does: by tag, by repository@digest and by the config's digest
-(see the image list in AgentBaker's release notes).
+`ctr images pull repository@digest` records that very name, and the CRI plugin, told of it, the config's digest; `ctr images tag` adds the
+name by tag, with the same target (containerd: cmd/ctr/commands/images, internal/cri/server/images/image_pull.go).
 """
 
 from __future__ import annotations
@@ -31,21 +31,26 @@ _ACCEPT = ", ".join(
     )
 )
 
+_CODES = ("disk-full", "manifest-unknown", "pull-failed")
+"""Codes that the script knows; it reads ctr's text, and everything else in there is a pull that failed."""
+
 
 @dataclass(frozen=True)
-class _Reference:
+class _Repository:
     registry: str
-    repository: str
-    tag: str
+    name: str
 
     @classmethod
-    def parse(cls, text: str) -> _Reference:
-        registry, _, rest = text.partition("/")
-        repository, _, tag = rest.rpartition(":")
-        return cls(registry, repository, tag)
+    def of(cls, reference: str) -> _Repository:
+        registry, _, rest = reference.partition("/")
+        return cls(registry, rest.rpartition(":")[0])
 
-    def url(self, kind: str, reference: str) -> str:
-        return f"https://{self.registry}/v2/{self.repository}/{kind}/{reference}"
+    def by_digest(self, digest: str) -> str:
+        """The name that is pulled."""
+        return f"{self.registry}/{self.name}@{digest}"
+
+    def url(self, kind: str, digest: str) -> str:
+        return f"https://{self.registry}/v2/{self.name}/{kind}/{digest}"
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,12 @@ class ImagePuller:
         def pull(image: ImageToPull) -> _Pulled:
             if image.reference in before and before[image.reference].digest == image.digest:
                 return _Pulled((), PulledImage(reference=image.reference, digest=image.digest, attempts=0))
-            names, tries = with_attempts(self._run, attempts, lambda: self._pull(image))
+            try:
+                names, tries = with_attempts(self._run, attempts, lambda: self._pull(image))
+            except StageFailureError as error:
+                if error.code in _CODES:
+                    raise
+                raise StageFailureError("pull-failed", f"{image.reference}: {error}") from error
             done.append(image.reference)
             self._run.progress(f"{image.reference}", len(done), len(images))
             return _Pulled(names, PulledImage(reference=image.reference, digest=image.digest, attempts=tries))
@@ -88,8 +98,8 @@ class ImagePuller:
         return tuple(one.outcome for one in pulled), changed or self.written > 0
 
     def _pull(self, image: ImageToPull) -> tuple[StoredImage, ...]:
-        reference, began = _Reference.parse(image.reference), time.monotonic()
-        top = self._manifest(reference, reference.tag, image)
+        repository, began = _Repository.of(image.reference), time.monotonic()
+        top = self._manifest(repository, image)
         document = json.loads(top)
         media_type = str(document["mediaType"])
         manifest = document
@@ -98,44 +108,46 @@ class ImagePuller:
             if descriptor is None:
                 build = self._run.machine.build
                 raise StageFailureError("pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
-            manifest = json.loads(self._blob(reference, "manifests", descriptor))
+            manifest = json.loads(self._blob(repository, "manifests", descriptor))
         parts = (manifest["config"], *manifest["layers"])
         is_there = all(containerd.has_blob(self._run.disk, str(part["digest"])) for part in parts)
         for part in parts:
             self._run.check_stopped()
-            self._blob(reference, "blobs", part)
+            self._blob(repository, "blobs", part)
         if not is_there:
             self._run.take("guest.image-transfer", image.reference, since=began)
             with self._unpacking:
                 self._run.take("guest.image-unpack", image.reference)
         self._keep(image.digest, top)
-        repository = f"{reference.registry}/{reference.repository}"
-        names = (image.reference, f"{repository}@{image.digest}", manifest["config"]["digest"])
-        return tuple(StoredImage(name, image.digest, media_type, len(top)) for name in names)
+        pulled = (repository.by_digest(image.digest), manifest["config"]["digest"])
+        return tuple(StoredImage(name, image.digest, media_type, len(top)) for name in (*pulled, image.reference))
 
-    def _manifest(self, reference: _Reference, tag: str, image: ImageToPull) -> bytes:
-        """What the tag points at, which must have the digest that was asked for."""
-        answer = self._get(reference.url("manifests", tag), image.reference)
-        content = answer.content
+    def _manifest(self, repository: _Repository, image: ImageToPull) -> bytes:
+        """The index or manifest that was asked for by its digest, wherever the tag points now."""
+        try:
+            content = self._get(repository.url("manifests", image.digest)).content
+        except StageFailureError as error:
+            if error.http_status == httpx.codes.NOT_FOUND:
+                message = f"{image.reference}: the registry does not have {repository.by_digest(image.digest)}"
+                raise StageFailureError("manifest-unknown", message) from error
+            raise
         actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
-        if answer.headers.get("docker-content-digest", actual) != actual:
-            # Spoiled on its way: another try may cure it, unlike a tag that was moved.
-            raise StageFailureError("hash-mismatch", f"{image.reference}: the manifest's bytes do not have the digest that came with them")
         if actual != image.digest:
-            raise StageFailureError("digest-mismatch", f"{image.reference}: expected {image.digest}, the registry has {actual}")
+            # Spoiled on its way: another try may cure it.
+            raise StageFailureError("hash-mismatch", f"expected {image.digest}, got {actual}")
         return content
 
-    def _blob(self, reference: _Reference, kind: str, descriptor: dict[str, Any]) -> bytes:
+    def _blob(self, repository: _Repository, kind: str, descriptor: dict[str, Any]) -> bytes:
         digest = str(descriptor["digest"])
         with self._guard:
             lock = self._locks.setdefault(digest, threading.Lock())
         with lock:
             if containerd.has_blob(self._run.disk, digest):
                 return containerd.read_blob(self._run.disk, digest) or b""
-            content = self._get(reference.url(kind, digest), f"{reference.repository}@{digest}").content
+            content = self._get(repository.url(kind, digest)).content
             actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
             if actual != digest:
-                raise StageFailureError("hash-mismatch", f"{reference.repository}: expected {digest}, got {actual}")
+                raise StageFailureError("hash-mismatch", f"expected {digest}, got {actual}")
             self._keep(digest, content)
             return content
 
@@ -147,10 +159,5 @@ class ImagePuller:
         with self._guard:
             self.written += 1
 
-    def _get(self, url: str, what: str) -> httpx.Response:
-        try:
-            return self._run.fetch(self._client, url, {"Accept": _ACCEPT})
-        except StageFailureError as error:
-            if error.code == "download-refused":
-                raise StageFailureError("pull-failed", f"{what}: {error}") from error
-            raise
+    def _get(self, url: str) -> httpx.Response:
+        return self._run.fetch(self._client, url, {"Accept": _ACCEPT})

@@ -23,11 +23,15 @@ _TIMEOUT_S = 60.0
 
 
 class StageFailureError(Exception):
-    """The script ends with this code (disk-full, hash-mismatch, unknown-feature, …), message and exit code."""
+    """The script ends with this code (disk-full, hash-mismatch, unknown-feature, …), message and exit code.
 
-    def __init__(self, code: str, message: str, *, exit_code: int = 1) -> None:
+    http_status: what a server refused with, None where no server did.
+    """
+
+    def __init__(self, code: str, message: str, *, exit_code: int = 1, http_status: int | None = None) -> None:
         self.code = code
         self.exit_code = exit_code
+        self.http_status = http_status
         super().__init__(message)
 
 
@@ -111,5 +115,6 @@ class StageRun:
             raise StageFailureError("download-failed", f"{shown}: {type(error).__name__}") from error
         if response.status_code >= 400:
             refused = response.status_code < 500 and response.status_code not in (408, 429)
-            raise StageFailureError("download-refused" if refused else "download-failed", f"{shown}: HTTP {response.status_code}")
+            code = "download-refused" if refused else "download-failed"
+            raise StageFailureError(code, f"{shown}: HTTP {response.status_code}", http_status=response.status_code)
         return response

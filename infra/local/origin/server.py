@@ -138,7 +138,7 @@ class _Origin:
         if path == "v2/":
             return Response(b"{}", media_type="application/json")
         if found := _BLOB_PATH.match(path):
-            blob = self._store.blob(found["digest"])
+            blob = self._store.blob(host, found["repository"], found["digest"])
             if blob is None:
                 return _registry_error(404, "BLOB_UNKNOWN", f"{found['digest']} is not in {host}/{found['repository']}")
             return self._body(request, blob, "application/octet-stream", {"Docker-Content-Digest": found["digest"]}, fault)
@@ -146,7 +146,7 @@ class _Origin:
             reference = found["reference"]
             is_digest = reference.startswith("sha256:")
             digest = reference if is_digest else self._tag(host, found["repository"], reference)
-            manifest = self._store.blob(digest) if digest else None
+            manifest = self._store.blob(host, found["repository"], digest) if digest else None
             if digest is None or manifest is None:
                 return _registry_error(404, "MANIFEST_UNKNOWN", f"{host}/{found['repository']} has no {reference}")
             return self._body(request, manifest, self._store.media_type(manifest), {"Docker-Content-Digest": digest}, fault)

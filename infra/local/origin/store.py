@@ -33,16 +33,42 @@ class OriginStore:
                 _write(file, body_for(url))
         return file.read_bytes()
 
-    def blob(self, digest: str) -> bytes | None:
-        """A blob or manifest by digest, None when no tag that was asked for so far holds it."""
+    def blob(self, registry: str, repository: str, digest: str) -> bytes | None:
+        """A blob or manifest of a repository by digest, None when it has none.
+
+        It has what its tags held that were asked for so far, also after a tag moved on.
+        """
+        file = self._blob_file(digest)
+        is_there = file is not None and self._mark(registry, repository, digest).exists() and file.exists()
+        return file.read_bytes() if file is not None and is_there else None
+
+    def _blob_file(self, digest: str) -> Path | None:
         algorithm, _, value = digest.partition(":")
         if algorithm != "sha256" or len(value) != 64 or not all(letter in "0123456789abcdef" for letter in value):
             return None
-        file = self._folder / "blobs" / value
-        return file.read_bytes() if file.exists() else None
+        return self._folder / "blobs" / value
+
+    def _mark(self, registry: str, repository: str, digest: str) -> Path:
+        """An empty file that says that a repository holds a blob: registries give it to nobody who asks another repository."""
+        name = hashlib.sha256(f"{registry}/{repository}".encode()).hexdigest()
+        return self._folder / "repositories" / name / digest.removeprefix("sha256:")
+
+    def _hold(self, registry: str, repository: str, digest: str) -> None:
+        """The repository holds a manifest or index, and everything that it names, from now on."""
+        mark, file = self._mark(registry, repository, digest), self._blob_file(digest)
+        if mark.exists() or file is None or not file.exists():
+            return
+        document = json.loads(file.read_bytes())
+        for manifest in document.get("manifests", ()):
+            self._hold(registry, repository, manifest["digest"])
+        for part in (document.get("config"), *document.get("layers", ())):
+            if part is not None:
+                _write(self._mark(registry, repository, part["digest"]), b"")
+        # Last: whoever sees it sees the rest.
+        _write(mark, b"")
 
     def tag(self, registry: str, repository: str, tag: str) -> str | None:
-        """The digest that a tag points at, None when there is no such image; its blobs are there afterwards."""
+        """The digest that a tag points at, None when there is no such image; the repository holds its blobs from then on."""
         file = self._folder / "tags" / hashlib.sha256(f"{registry}/{repository}:{tag}".encode()).hexdigest()
         with self._lock(file.name):
             if not file.exists():
@@ -54,7 +80,9 @@ class OriginStore:
                     if not target.exists():
                         _write(target, body)
                 _write(file, content.digest.encode())
-        return file.read_text(encoding="utf-8")
+            digest = file.read_text(encoding="utf-8")
+            self._hold(registry, repository, digest)
+        return digest
 
     def media_type(self, manifest: bytes) -> str:
         """What a manifest or index says it is."""

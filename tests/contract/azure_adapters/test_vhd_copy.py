@@ -83,6 +83,21 @@ def test_a_copy_that_was_damaged_later_is_not_taken_for_good(cloud: Cloud, sourc
     assert copy_vhd(cloud, source, target, container, "copy.vhd").sha256 == source.sha256
 
 
+@pytest.mark.parametrize("verified", [True, False], ids=["verified-before", "new"])
+def test_a_stopped_copy_leaves_only_what_was_verified_before(cloud: Cloud, source: VhdSource, container: str, verified: bool) -> None:
+    target = cloud.profile.copy_targets[0]
+    if verified:
+        copy_vhd(cloud, source, target, container, "copy.vhd")
+
+    def stop(text: str) -> None:
+        if text == "reading the copy back":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        copy_vhd(cloud, source, target, container, "copy.vhd", on_event=stop)
+    assert _exists(cloud, target, container) == verified
+
+
 def test_missing_source_is_a_copy_error_without_the_sas(cloud: Cloud, container: str) -> None:
     ensure_container(cloud, container)
     target = cloud.profile.copy_targets[0]

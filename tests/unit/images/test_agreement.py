@@ -217,6 +217,15 @@ def test_a_checkpoint_that_only_lay_beside_its_target_need_not_be_listed_by_wind
     assert compare_with_promise(DEFINITION, LOCK.model_copy(update={"updates": beside}), PLAN, without) == ()
 
 
+@pytest.mark.parametrize(("build", "wanted"), [(-1, ()), (0, ("QFE KB5120241: promised, not on the image",))])
+def test_an_update_that_a_newer_one_replaced_need_not_be_listed_by_windows(build: int, wanted: tuple[str, ...]) -> None:
+    os = PROMISED.os
+    older = LOCK.updates[0].model_copy(update={"kb": "KB5120241", "build": f"{os.build}.{os.ubr + build}"})
+    lock = LOCK.model_copy(update={"updates": (older,)})
+    without = _as_promised(qfes=tuple(qfe for qfe in PROMISED.qfes if qfe.kb != "KB5120241"))
+    assert compare_with_promise(DEFINITION, lock, PLAN, without) == wanted
+
+
 def test_an_uploaded_file_in_a_cache_was_asked_for() -> None:
     uploaded = CachedFile(path="c:\\notice.TXT", sha256="0" * 64, size_bytes=1)
     assert _broken_promises(cached_files=(*PROMISED.cached_files, uploaded)) == ()

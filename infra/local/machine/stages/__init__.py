@@ -17,6 +17,7 @@ STAGE_FUNCTIONS: Mapping[str, Callable[[StageRun, Any], StageResult]] = MappingP
         "set-openssh-server": system.set_openssh_server,
         "install-update": updates.install_update,
         "install-agent-update": updates.install_agent_update,
+        "clear-component-store": servicing.clear_component_store,
         "install-feature": servicing.install_feature,
         "set-winrm-start-mode": system.set_winrm_start_mode,
         "restart-guest": system.restart_guest,

@@ -20,7 +20,7 @@ from images.stages.finish import (
     TextFileInput,
     VhdIdentityInput,
 )
-from infra.local.machine import cbs, openssh
+from infra.local.machine import openssh
 from infra.local.machine.defender import DOWNLOAD_URL, INFO_URL, defender_state, set_platform, set_signatures
 from infra.local.machine.downloads import with_attempts
 from infra.local.machine.inventory import VHD_ID_FILE, take_inventory
@@ -118,7 +118,7 @@ def _update(run: StageRun, wanted: DefenderInput) -> None:
 
 
 def clear_build_leftover(run: StageRun, _: NoInput) -> ClearBuildLeftoverResult:
-    """Temporary files, downloads, logs, superseded packages, host keys and Run Command's traces removed."""
+    """Temporary files, downloads, logs, host keys and Run Command's traces removed."""
     removed: list[str] = []
     with run.machine.lock:
         for folder in _LEFTOVER_FOLDERS:
@@ -127,7 +127,6 @@ def clear_build_leftover(run: StageRun, _: NoInput) -> ClearBuildLeftoverResult:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
                 removed.append(rf"{folder}\{entry.name}")
         removed += openssh.remove_host_keys(run.disk)
-        removed += cbs.remove_superseded(run.disk)
     return ClearBuildLeftoverResult(changed=bool(removed), removed=tuple(removed), free_bytes=run.machine.free_bytes)
 
 

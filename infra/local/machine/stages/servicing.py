@@ -1,12 +1,13 @@
 """Stages that go through Windows' servicing: capabilities and features; and the exit codes of its tools.
 
 Exit codes: wusa, https://support.microsoft.com/kb/934307 and design, section 9 (0, 3010, 2359302); 0x80240017 is WU_E_NOT_APPLICABLE,
-0x800F081E CBS_E_NOT_APPLICABLE, 1058 ERROR_SERVICE_DISABLED.
+0x800F081E CBS_E_NOT_APPLICABLE, 0x800F0806 CBS_E_PENDING, 1058 ERROR_SERVICE_DISABLED.
 """
 
 from __future__ import annotations
 
-from images.stages.system import CapabilityInput, CapabilityResult, FeatureInput, FeatureResult
+from images.stages.contract import NoInput
+from images.stages.system import CapabilityInput, CapabilityResult, ComponentStoreResult, FeatureInput, FeatureResult
 from infra.local.machine import cbs, features, services
 from infra.local.machine.openssh import add_openssh
 from infra.local.machine.products import KNOWN_CAPABILITIES
@@ -15,6 +16,7 @@ from infra.local.machine.stage_run import StageFailureError, StageRun
 
 REBOOT_NEEDED, ALREADY_INSTALLED = 3010, 2359302
 SERVICE_DISABLED = 1058
+PENDING = 0x800F0806 - 2**32
 NOT_APPLICABLE = {"wusa": 0x80240017 - 2**32, "dism": 0x800F081E - 2**32}
 """As .NET shows exit codes: signed."""
 
@@ -46,6 +48,15 @@ def install_capability(run: StageRun, wanted: CapabilityInput) -> CapabilityResu
                 _add_openssh(run)
             installed.append(name)
     return CapabilityResult(changed=bool(installed), installed=tuple(installed))
+
+
+def clear_component_store(run: StageRun, _: NoInput) -> ComponentStoreResult:
+    """Superseded packages removed; refused while an operation waits for a restart, as DISM does (CBS_E_PENDING)."""
+    with run.machine.lock:
+        if cbs.is_reboot_pending(run.disk):
+            raise StageFailureError("native-command-failed", f"dism.exe ended with exit code {PENDING}: an operation waits for a restart")
+        removed = cbs.remove_superseded(run.disk)
+    return ComponentStoreResult(changed=bool(removed), free_bytes=run.machine.free_bytes)
 
 
 def _add_openssh(run: StageRun) -> None:

@@ -118,15 +118,47 @@ def test_a_host_runs_images_of_its_build_and_from_2022_on_older_ones(make_box: C
         assert outcome.code == "pull-failed"
 
 
-def test_images_need_a_runtime_the_right_digest_and_an_existing_tag(box: Box) -> None:
+def test_images_need_a_runtime_and_a_digest_that_their_repository_has(box: Box) -> None:
     right = box.world.image(PAUSE)
     assert box.run("Import-ContainerImage.ps1", images=[right], parallel=1, attempts=1).code == "containerd-missing"
     install_containerd(box)
-    wrong = right | {"digest": f"sha256:{'0' * 64}"}
-    assert box.run("Import-ContainerImage.ps1", images=[wrong], parallel=1, attempts=2).code == "digest-mismatch"
-    missing = right | {"reference": "mcr.microsoft.com/windows/servercore:ltsc1999"}
-    assert box.run("Import-ContainerImage.ps1", images=[right, missing], parallel=2, attempts=3).code == "pull-failed"
+    gone = right | {"digest": f"sha256:{'0' * 64}"}
+    outcome = box.run("Import-ContainerImage.ps1", images=[gone], parallel=1, attempts=2)
+    assert outcome.code == "manifest-unknown"
+    assert f"{PAUSE.rpartition(':')[0]}@{gone['digest']}" in outcome.last["message"]
+    elsewhere = right | {"reference": SERVER_CORE}
+    assert box.run("Import-ContainerImage.ps1", images=[right, elsewhere], parallel=2, attempts=3).code == "manifest-unknown"
     assert containerd.images(box.disk) == ()
+
+
+def test_images_are_pulled_by_digest_and_named_by_a_tag_that_may_point_elsewhere_or_nowhere(box: Box) -> None:
+    install_containerd(box)
+    newest = box.world.image(SERVER_CORE)
+    older = box.world.image("mcr.microsoft.com/windows/servercore:10.0.20348.5386") | {"reference": SERVER_CORE}
+    unknown = box.world.image(PAUSE) | {"reference": f"{PAUSE.rpartition(':')[0]}:does-not-exist"}
+    assert older["digest"] != newest["digest"]
+    seen = len(box.world.guest_requests())
+    box.result("Import-ContainerImage.ps1", images=[older, unknown], parallel=2, attempts=1)
+    digests = {image.name: image.digest for image in containerd.images(box.disk)}
+    assert {name: digests[name] for name in (SERVER_CORE, unknown["reference"])} == {
+        SERVER_CORE: older["digest"],
+        unknown["reference"]: unknown["digest"],
+    }
+    assert f"mcr.microsoft.com/windows/servercore@{older['digest']}" in digests
+    asked = [record.url for record in box.world.guest_requests()[seen:] if "/manifests/" in record.url]
+    assert asked
+    assert all("/manifests/sha256:" in url for url in asked)
+
+
+def test_a_tag_of_another_digest_is_set_anew(box: Box) -> None:
+    install_containerd(box)
+    older = box.world.image("mcr.microsoft.com/windows/servercore:10.0.20348.5386") | {"reference": SERVER_CORE}
+    newest = box.world.image(SERVER_CORE)
+    for image in (older, newest):
+        outcome = box.result("Import-ContainerImage.ps1", images=[image], parallel=1, attempts=1)
+        assert outcome["images"] == [image | {"attempts": 1}]
+    digests = {image.name: image.digest for image in containerd.images(box.disk)}
+    assert digests[SERVER_CORE] == newest["digest"]
 
 
 def test_files_are_saved_verified_and_only_once(box: Box) -> None:
@@ -155,6 +187,11 @@ def test_corrupt_manifests_and_layers_are_pulled_again(tmp_path: Path, make_box:
         faults.replace(FaultPlan(rules=(FaultRule(point="origin.fetch", key="*/v2/*", fault=Fault(code="corrupt"), times=2),)))
         outcome = box.run("Import-ContainerImage.ps1", images=[image], parallel=1, attempts=3)
         assert outcome.last["images"][0]["attempts"] == 3
+        faults.replace(FaultPlan(rules=(FaultRule(point="origin.fetch", key="*/v2/*", fault=Fault(code="corrupt"), times=None),)))
+        other = box.world.image(SERVER_CORE)
+        # What the script can read from ctr's text is that the pull failed, after all its attempts.
+        outcome = box.run("Import-ContainerImage.ps1", images=[other], parallel=1, attempts=2)
+        assert (outcome.code, outcome.stderr.count("attempt")) == ("pull-failed", 1)
 
 
 def test_a_corrupt_download_is_tried_again(tmp_path: Path, make_box: Callable[..., Box]) -> None:

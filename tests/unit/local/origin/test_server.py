@@ -1,6 +1,7 @@
 import hashlib
 import json
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import httpx
@@ -9,6 +10,7 @@ import pytest
 from infra.local.faults import Fault, FaultPlan, FaultRule, Faults
 from infra.local.origin.request_log import read_requests
 from infra.local.origin.server import create_app
+from infra.local.pretended_date import PretendedDate
 from tests.unit.local.origin.serving import serve
 
 KUBERNETES = "packages.aks.azure.com/kubernetes/v1.31.14/windowszip/v1.31.14-1int.zip"
@@ -65,6 +67,22 @@ def test_ltsc_tag_shares_the_digest_of_the_newest_build(client: httpx.Client) ->
     digests = {tag: client.head(f"{SERVER_CORE}/{tag}").headers["docker-content-digest"] for tag in ("ltsc2022", "10.0.20348.5868")}
     assert len(set(digests.values())) == 1
     assert client.head(f"{SERVER_CORE}/10.0.20348.5499").headers["docker-content-digest"] not in digests.values()
+
+
+def test_a_repository_keeps_what_its_tags_held_and_has_nothing_of_others(tmp_path: Path) -> None:
+    today = PretendedDate(date(2026, 7, 20))
+    with serve(create_app(tmp_path, today=today)) as base, httpx.Client(base_url=base, trust_env=False) as client:
+        july = client.get(f"{SERVER_CORE}/ltsc2022")
+        digest = july.headers["docker-content-digest"]
+        today.pretend(date(2026, 8, 20))
+        assert client.head(f"{SERVER_CORE}/ltsc2022").headers["docker-content-digest"] != digest
+        assert client.get(f"{SERVER_CORE}/{digest}").content == july.content
+        elsewhere = client.get(f"{SERVER_CORE.replace('servercore', 'nanoserver')}/{digest}")
+        assert (elsewhere.status_code, elsewhere.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+        layer = client.get(f"{SERVER_CORE}/{july.json()['manifests'][0]['digest']}").json()["layers"][0]["digest"]
+        blobs = SERVER_CORE.replace("manifests", "blobs")
+        assert client.get(f"{blobs}/{layer}").status_code == 200
+        assert client.get(f"{blobs.replace('servercore', 'nanoserver')}/{layer}").json()["errors"][0]["code"] == "BLOB_UNKNOWN"
 
 
 def test_everything_behind_a_tag_can_be_fetched_and_has_its_digest(client: httpx.Client) -> None:
