@@ -10,10 +10,10 @@ from flows.choices import CloudName, ImageChoice, Rebuild, build_run_name
 from images.errors import BuildError
 from images.loading import find_definition, load_definition, read_uploads
 from images.plan import make_plan
-from infra.azure.blob_storage import BuildBlobs, ensure_container
+from infra.azure.blob_storage import BuildBlobs
 from infra.guest.package import guest_scripts
 from infra.signing.configured import signing_key
-from tasks.build import open_build, scope_of
+from tasks.build import open_build, open_containers, scope_of
 from tasks.build_once import build_once
 from tasks.copy_image import copy_image, parse_copy_target, refuse_private_copy
 from tasks.earlier_image import earlier_result, find_earlier
@@ -48,8 +48,7 @@ def build_image(image: ImageChoice, cloud: CloudName = "local", copy_to: str = "
     with open_build(definition.name, cloud, scope=scope_of(definition)) as build:
         if copy_to:
             parse_copy_target(build, copy_to)
-        for container in (build.cache_container, build.builds_container):
-            ensure_container(build.cloud, container)
+        open_containers(build)
         with build.timings.step("resolve the lock") as step:
             lock = build.shared.locks.get(definition.name) or resolve_lock(definition, file, build.cloud, progress=step.progress)
         plan = make_plan(definition, lock, scripts=guest_scripts(), uploads=read_uploads(definition), scope=build.scope)

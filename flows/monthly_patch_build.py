@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -20,14 +20,17 @@ from images.updates.feed import FeedUpdate
 from images.updates.month_report import MonthReport
 from images.updates.patch_week import month_of, months_until, pacific_day
 from infra.azure.session import open_cloud
+from infra.prefect.git_credentials import git_remote
 from infra.profiles import load_profile
+from tasks.choose_updates import MOST_MONTHS
 from tasks.monthly_turn import monthly_turn
 from tasks.plan_images import ImageSource, image_sources
 from tasks.propose_locks import propose_locks
-from tasks.read_feed import MSRC, read_feed
+from tasks.read_feed import MSRC
 from tasks.refresh_locks import MonthLocks, keep_local_locks, refresh_locks
 from tasks.release_resources import release_resources
 from tasks.show_month import month_row, show_month
+from tasks.upstream import Upstream
 
 
 @flow(
@@ -47,7 +50,8 @@ def monthly_patch_build(
 ) -> State[dict[str, Any]]:
     """Build what the month's updates change, test it, and propose it for publication; never publishes by itself.
 
-    The run ends Completed with "nothing changed", and without any VM, when every image was built like this before.
+    The run ends Completed with "nothing changed", and without any VM, when every image was built like this before. Nothing is built
+    when the feed can not be used. An image that fails, or whose files are not what was locked, does not stop the others.
 
     Args:
         kind: Which updates. b-week takes those of the second Tuesday, preview also the optional previews of the two weeks after it.
@@ -56,7 +60,7 @@ def monthly_patch_build(
         feed: Where the updates are listed. msrc is Microsoft's own feed, else the path of a feed file on the worker's machine
             (docs/update-feed.md). Microsoft's feed has no previews.
         git_credentials: Name of a block of type Git credentials (Blocks). With it the locks that moved are pushed as a branch.
-            Empty leaves them as a patch file, out/monthly/MONTH-KIND.patch on the worker's machine.
+            Empty leaves them as a patch file, out/monthly/MONTH-KIND-TIME.patch on the worker's machine.
         as_of: The moment whose month is built, and after which nothing counts as released. Empty for now. Without a zone it is UTC.
     """
     moment = release_moment(as_of)
@@ -64,16 +68,22 @@ def monthly_patch_build(
     sources = image_sources([str(image) for image in images] or definition_names())
     with open_cloud(load_profile(cloud)) as session, monthly_turn(session, month, kind) as turn:
         if not turn.is_ours:
-            return Completed(name="Skipped", message=f"{turn.holder} is at work on {month} {kind}", data={"skipped": turn.holder})
-        locks = refresh_locks(session, sources, follow=FollowedUpdates(kind), feed=feed, as_of=moment)
-        known = read_feed(session, feed, months_until(month, 13))
+            return Completed(name="Skipped", message=f"run {turn.holder} is at work on {month} {kind}", data={"skipped": turn.holder})
+        if git_credentials:
+            # A block that is missing is told now, not after hours of building.
+            git_remote(git_credentials)
+        upstream = Upstream(session)
+        known = upstream.feed(feed, months_until(month, MOST_MONTHS))
+        locks = refresh_locks(session, sources, upstream, follow=FollowedUpdates(kind), feed=feed, as_of=moment)
         outcomes = _built(sources, cloud, locks, known)
         rows = [month_row(outcome.image, outcome.result, outcome.error, locks.refreshed.get(outcome.image), known) for outcome in outcomes]
-        report = MonthReport(month=month, kind=kind, rows=tuple(rows))
+        report = MonthReport(month=month, kind=kind, made=datetime.now(UTC), rows=tuple(rows))
         proposal = propose_locks(report, locks, git_credentials)
         show_month(session, report, proposal)
-        keep_local_locks(session, locks, [row.image for row in report.of("built")])
+        keep_local_locks(session, locks, [row.image for row in rows if row.outcome != "failed"])
         raise_failures(outcomes)
+        if proposal.error is not None:
+            raise proposal.error
     result = {"month": month, "kind": kind, "summary": report.summary(), "rows": [row.cells() for row in report.rows], **proposal.result()}
     if len(report.of("unchanged")) == len(report.rows):
         return Completed(name="Nothing changed", message="nothing changed", data=result)
@@ -81,10 +91,12 @@ def monthly_patch_build(
 
 
 def _built(sources: tuple[ImageSource, ...], cloud: CloudName, locks: MonthLocks, known: tuple[FeedUpdate, ...]) -> list[ImageOutcome]:
+    """The outcome of every image, in the order of the sources; those that could not be locked are not built."""
     builds = {
         source.definition.name: partial(build_image, ImageChoice(source.file), cloud, "", "changed")
         for source in sources
         if source.definition.name in locks.refreshed
     }
-    refused = [ImageOutcome(name, error=error) for name, error in locks.errors.items()]
-    return refused + side_by_side(builds, locks=locks.locks, feed=known)
+    outcomes = {name: ImageOutcome(name, error=error) for name, error in locks.errors.items()}
+    outcomes |= {outcome.image: outcome for outcome in side_by_side(builds, locks=locks.locks, feed=known)}
+    return [outcomes[source.definition.name] for source in sources]

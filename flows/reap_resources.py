@@ -1,4 +1,4 @@
-"""The reaper: what killed builds left in the cloud goes when its expiry has passed, and checkpoints that nobody needs go too."""
+"""The reaper: what killed builds left goes when its expiry has passed, private work too, and checkpoints that nobody needs."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from infra.azure.session import open_cloud
 from infra.profiles import load_profile
 from tasks.progress import run_logger
 from tasks.prune_checkpoints import prune_checkpoints
+from tasks.purge_private import purge_expired, refuse_leftovers
 from tasks.release_resources import reap_expired
 
 
 @flow(
     name="reap-resources",
     flow_run_name="reap {cloud}",
-    description="Deletes resource groups of ours whose expiry has passed, and checkpoints that are broken, expired or old.",
+    description="Deletes resource groups and private work whose expiry has passed, and checkpoints that are broken, expired or old.",
 )
 def reap_resources(cloud: CloudName = "local", keep: int = KEPT_OF_EACH) -> list[str]:
-    """Names of the resource groups and checkpoints that were deleted; looks only at the cloud, so it needs nobody's memory.
+    """What was deleted, by name: resource groups, private work, checkpoints. It looks only at the cloud, so it needs nobody's memory.
 
     Args:
         cloud: The cloud to look at.
         keep: How many checkpoints of each image and layer stay, the newest first. Those that a build uses stay besides.
     """
-    steps: tuple[Callable[[], list[str]], ...] = (lambda: _reap_groups(cloud), lambda: _prune(cloud, keep))
+    steps: tuple[Callable[[], list[str]], ...] = (lambda: _reap_groups(cloud), lambda: _purge(cloud), lambda: _prune(cloud, keep))
     gone: list[str] = []
     errors: list[BuildError] = []
     for step in steps:
         try:
             gone += step()
         except BuildError as error:
-            # What one of them can not do does not keep the other from its work.
+            # What one of them can not do does not keep the others from their work.
             run_logger().error("%s", error)
             errors.append(error)
     if errors:
@@ -48,6 +49,18 @@ def _reap_groups(cloud: CloudName) -> list[str]:
     names = reap_expired(cloud, run_logger().info)
     create_table_artifact([{"resource group": name} for name in names], key="reaped-resource-groups", description=f"{len(names)} expired")
     return names
+
+
+def _purge(cloud: CloudName) -> list[str]:
+    with open_cloud(load_profile(cloud)) as session:
+        purged = purge_expired(session, run_logger().info)
+    rows = [
+        {"scope": one.scope, "deleted": "; ".join(one.deleted) or "nothing", "not deleted": "; ".join(one.problems) or "nothing"}
+        for one in purged
+    ]
+    create_table_artifact(rows, key="purged-private-work", description=f"{len(purged)} expired")
+    refuse_leftovers(purged)
+    return [one.scope for one in purged]
 
 
 def _prune(cloud: CloudName, keep: int) -> list[str]:

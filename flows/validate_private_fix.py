@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
@@ -19,7 +19,7 @@ from flows.choices import CloudName, ImageChoice, private_fix_run_name
 from images.definition import E2ESuite, RegistrySetting, Sha256
 from images.loading import find_definition, load_definition
 from images.privacy import private_scope
-from images.private_fix import BlockName, FixKind, PrivateFix
+from images.private_fix import BlockName, FixKind, PrivateFix, checked_fix
 from images.verdict import judge_fix, verdict_table, verdict_text
 from infra.azure.private_container import open_private_container
 from infra.azure.session import open_cloud
@@ -71,7 +71,7 @@ def validate_private_fix(
         note: What you want to remember. It is stored with the run for all to read, so name nothing private.
         cloud: Where to build. local is the stand-in cloud on the worker's machine, azure your subscription.
     """
-    fix = PrivateFix(sha256=sha256, kind=kind, block=source, arguments=tuple(arguments), registry=tuple(registry))
+    fix = checked_fix(sha256=sha256, kind=kind, block=source, arguments=tuple(arguments), registry=tuple(registry))
     # A block that is missing, of another type, or whose SAS has expired should not have to wait for a VM.
     private_fix_url(source)
     file = find_definition(image)
@@ -85,16 +85,19 @@ def validate_private_fix(
         open_private_container(session, scope, expires_at)
         lock = resolve_lock(definition, file, session)
     wanted = tuple(suites) or DEFAULT_SUITES
-    baseline, patched = _both(shared, [Side(name, cloud, definition, lock, one, scope, expires_at, wanted) for name, one in _sides(fix)])
+    sides = [Side(name, cloud, definition, lock, one, scope, expires_at, wanted, source) for name, one in _sides(fix)]
+    baseline, patched = _both(shared, sides)
     verdict = judge_fix(baseline.cases, patched.cases, already_present=patched.already_present, test_signed=fix.test_signing)
-    text = verdict_text(verdict, fix)
-    create_table_artifact(verdict_table(verdict), key=f"fix-{fix.digits}-checks", description=f"{str(fix).capitalize()}: {verdict.outcome}")
-    create_markdown_artifact(text, key=f"fix-{fix.digits}-verdict", description=str(verdict.outcome))
+    text, checks = verdict_text(verdict, fix), verdict_table(verdict)
+    title = f"{str(fix).capitalize()}: {verdict.outcome}"
+    create_table_artifact(checks, key=f"fix-{fix.digits}-checks", description=title)
+    create_markdown_artifact(text, key=f"fix-{fix.digits}-verdict", description=title)
     result = {
         "fix": str(fix),
         "verdict": verdict.outcome.value,
         "reasons": list(verdict.reasons),
         "counts": {change.value: count for change, count in verdict.counts.items()},
+        "checks": checks,
         "sides": {side.name: side.summary() for side in (baseline, patched)},
         "container": scope,
         "expires_at": expires_at.isoformat(timespec="seconds"),
@@ -113,6 +116,10 @@ def _both(shared: SharedRun, sides: list[Side]) -> list[SideResult]:
         with ThreadPoolExecutor(len(sides), thread_name_prefix="side") as pool:
             running = [pool.submit(copy_context().run, build_side, side) for side in sides]
             try:
+                ended, _ = wait(running, return_when=FIRST_EXCEPTION)
+                # The one that failed first says why; the other is then stopped, and says only that.
+                for future in ended:
+                    future.result()
                 return [future.result() for future in running]
             except BaseException:
                 shared.stop()

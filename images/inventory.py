@@ -117,3 +117,7 @@ class Inventory(Frozen):
     scheduled_tasks: tuple[ScheduledTask, ...]
     free_bytes: int
     total_bytes: int
+
+    def kbs_since(self, before: Inventory) -> tuple[str, ...]:
+        """KBs of the QFEs that an earlier inventory does not have, sorted."""
+        return tuple(sorted({qfe.kb for qfe in self.qfes} - {qfe.kb for qfe in before.qfes}))

@@ -44,6 +44,13 @@ class LockedUpdate(Frozen):
     )
 
 
+class LockedBlob(Frozen):
+    """A config or layer of a container image."""
+
+    sha256: Sha256
+    size_bytes: int = Field(ge=0)
+
+
 class LockedContainerImage(Frozen):
     """A container image by tag and by digest (the index's where there is one, as the runtime records it)."""
 
@@ -54,6 +61,9 @@ class LockedContainerImage(Frozen):
     )
     os_version: str | None = Field(default=None, description="Windows version of that manifest; none fits every build.")
     size_bytes: int = Field(default=0, ge=0, description="Compressed size of what a Windows host of this build pulls.")
+    blobs: tuple[LockedBlob, ...] = Field(
+        default=(), description="Config and layers of that manifest, as far as its registry holds them; older locks name none."
+    )
 
 
 class LockedOciFile(Frozen):

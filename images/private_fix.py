@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, Final, Self
+from typing import Annotated, Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, TypeAdapter, ValidationError, model_validator
 
 from images.definition import RegistrySetting, Sha256
+from images.errors import PrivateValidationError
 from images.frozen import Frozen
 
 BlockName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,99}$")]
 """Prefect's rule for the names of block documents: lower-case letters, digits and dashes."""
+
+_BLOCK_NAME: Final = TypeAdapter(BlockName)
 
 LABEL_DIGITS: Final = 12
 MAX_SAS_LIFE: Final = timedelta(days=7)
@@ -66,6 +69,26 @@ class PrivateFix(Frozen):
 
     def __str__(self) -> str:
         return f"private fix {self.digits}"
+
+
+def is_block_name(name: str) -> bool:
+    """True for what Prefect takes as the name of a block."""
+    try:
+        _BLOCK_NAME.validate_python(name)
+    except ValidationError:
+        return False
+    return True
+
+
+def checked_fix(**fields: Any) -> PrivateFix:
+    """A fix of these fields; raises PrivateValidationError, which names each field that is wrong, and never shows what was in it."""
+    try:
+        return PrivateFix.model_validate(fields)
+    except ValidationError as error:
+        wrong = (".".join(map(str, one["loc"])) + ": " + one["msg"] for one in error.errors(include_input=False, include_url=False))
+        raise PrivateValidationError(
+            "this is no private fix: " + "; ".join(text.removeprefix(": ") for text in wrong), hint="see docs/private-fixes.md"
+        ) from None
 
 
 def settings_with_fix(settings: Iterable[RegistrySetting], fix: PrivateFix | None) -> tuple[RegistrySetting, ...]:

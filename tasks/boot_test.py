@@ -11,7 +11,7 @@ from images.agreement import compare_with_promise
 from images.bootstrap import CACHE_ROOT, bootstrap_versions
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase, E2EReport, render_junit
-from images.errors import BootTestError
+from images.errors import BootTestError, CloudError
 from images.lock import ImageLock
 from images.plan import BuildPlan
 from images.stages.boot import (
@@ -30,7 +30,7 @@ from images.stages.contract import NoInput, StageResult
 from images.stages.finish import GET_INVENTORY, InventoryResult
 from images.steps.finish import inventory_input
 from images.verdict import suites_to_repeat
-from infra.azure.build_vm import provision
+from infra.azure.build_vm import delete_vm, provision
 from infra.azure.managed_image import make_image
 from infra.azure.resource_group import ensure_group
 from infra.azure.vm_network import refuse_outbound
@@ -38,6 +38,7 @@ from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage
 from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.contact_guest import contacted
+from tasks.progress import run_logger
 from tasks.provision_vm import vm_request
 from tasks.run_stage import run_stage
 from tasks.step_task import step_task
@@ -64,6 +65,7 @@ def boot_test(
         build.slots.take("test", step.progress, build.must_go_on)
         build.must_go_on()
         vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image_id), role="test"), build.tags, step.progress)
+        build.slots.settle("test", vm.size, step.progress)
     with contacted(build, vm) as link:
         image = (definition, lock, plan)
         cases = run_suites(build, vm, link, image, plan.e2e_suites)
@@ -112,8 +114,17 @@ def plain_bootstrap(build: Build, definition: ImageDefinition, lock: ImageLock, 
         build.slots.take("plain", step.progress, build.must_go_on)
         build.must_go_on()
         vm = provision(build.cloud, vm_request(build, plan, source, role="plain"), build.tags, step.progress)
+        build.slots.settle("plain", vm.size, step.progress)
     with contacted(build, vm) as link:
-        return _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.PLAIN_BOOTSTRAP, from_cache=False)
+        cases = _bootstrap(build, vm, link, definition, lock, suite=E2ESuite.PLAIN_BOOTSTRAP, from_cache=False)
+    # The build goes on for long: other builds may use its cores.
+    try:
+        delete_vm(build.cloud, vm.resource_group, vm.name)
+    except CloudError as error:
+        run_logger().warning("the plain base image VM stays until the build's resource group goes: %s", error)
+    else:
+        build.slots.give_back("plain")
+    return cases
 
 
 def _case(suite: E2ESuite, name: str, problem: str, seconds: float = 0.0) -> E2ECase:

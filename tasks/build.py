@@ -20,18 +20,22 @@ from images.errors import CancelledError, StageError
 from images.lock import ImageLock
 from images.privacy import private_scope
 from images.updates.feed import FeedUpdate
-from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER
+from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER, ensure_container
 from infra.azure.checkpoint_name import PUBLIC
+from infra.azure.private_container import open_private_container
 from infra.azure.session import Cloud, open_cloud
 from infra.azure.tags import BuildTags
 from infra.checkout import make_folder, output_folder
 from infra.guest.traffic import LinkTraffic
+from infra.private_folders import mark_folder
 from infra.profiles import load_profile
 from tasks.progress import Timings
 from tasks.vcpu_slots import VcpuSlots
 
 LIFETIME = timedelta(hours=24)
 """How long the resources of a build may live before the reaper takes them; a build ends long before."""
+PRIVATE_LIFETIME = timedelta(days=30)
+"""How long images with private packages are kept, and their layers, after the last build."""
 
 
 @dataclass
@@ -47,6 +51,7 @@ class SharedRun:
     broken_layers: dict[str, StageError] = field(default_factory=dict)
     """By fingerprint: why this run could not build a layer."""
     builds: list[Build] = field(default_factory=list)
+    stopped: bool = False
 
     @property
     def digits(self) -> str:
@@ -54,7 +59,8 @@ class SharedRun:
         return self.root_id.hex[:12] if self.root_id is not None else secrets.token_hex(6)
 
     def stop(self) -> None:
-        """Let every build of the run end soon."""
+        """Let every build of the run end soon, also one that is only about to begin."""
+        self.stopped = True
         for build in list(self.builds):
             build.stopping.set()
 
@@ -78,6 +84,8 @@ class Build:
     """Sum over the links that are closed."""
     scope: str = PUBLIC
     """Whose checkpoints and blobs it makes: public, or private-<id>."""
+    private_until: datetime | None = None
+    """When everything about a private build is deleted; None for a public one."""
     slots: VcpuSlots = field(default_factory=VcpuSlots)
     shared: SharedRun = field(default_factory=SharedRun)
     stopping: threading.Event = field(default_factory=threading.Event)
@@ -119,10 +127,10 @@ def scope_of(definition: ImageDefinition) -> str:
 
 
 @contextmanager
-def open_build(image: str, cloud_name: str, *, scope: str = PUBLIC, expires_at: datetime | None = None) -> Iterator[Build]:
+def open_build(image: str, cloud_name: str, *, scope: str = PUBLIC, private_until: datetime | None = None) -> Iterator[Build]:
     """A build of this flow run on a cloud; raises ConfigurationError when the cloud or the output folder is not usable.
 
-    Default for `expires_at`: LIFETIME from now.
+    `private_until` is when everything about a private build goes, by default PRIVATE_LIFETIME from now. Its VMs go as soon as anybody's.
     """
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
@@ -130,11 +138,26 @@ def open_build(image: str, cloud_name: str, *, scope: str = PUBLIC, expires_at: 
     run_id = shared.root_id or (flow_run.id if flow_run is not None else None)
     build_id = build_id_for(image, run_id)
     started = datetime.now(UTC)
+    until = None if scope == PUBLIC else private_until or started + PRIVATE_LIFETIME
     with open_cloud(load_profile(cloud_name)) as cloud:
-        tags = BuildTags(build_id=build_id, flow_run_id=str(run_id or ""), expires_at=expires_at or started + LIFETIME, scope=scope)
+        ends = started + LIFETIME
+        tags = BuildTags(build_id=build_id, flow_run_id=str(run_id or ""), expires_at=min(ends, until or ends), scope=scope)
         slots = VcpuSlots(cloud.profile if flow_run is not None else None)
         folder = make_folder(output_folder() / build_id)
+        if until is not None:
+            mark_folder(folder, scope, until)
         timings = Timings(image if shared.root_id is not None else "")
-        build = Build(build_id, image, cloud, folder, tags, started, timings, scope=scope, slots=slots, shared=shared)
+        build = Build(build_id, image, cloud, folder, tags, started, timings, scope=scope, private_until=until, slots=slots, shared=shared)
         shared.builds.append(build)
+        if shared.stopped:
+            build.stopping.set()
         yield build
+
+
+def open_containers(build: Build) -> None:
+    """Make the containers that a build writes to; a private one is marked with its scope and expiry. Raises CloudError."""
+    ensure_container(build.cloud, build.cache_container)
+    if build.private_until is None:
+        ensure_container(build.cloud, build.builds_container)
+    else:
+        open_private_container(build.cloud, build.scope, build.private_until)

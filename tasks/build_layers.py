@@ -53,6 +53,9 @@ class LayerBuilder:
             with self._turn(missing[0]) as lease:
                 if lease is None and missing[0].reusable:
                     continue
+                # Asked with the lease in hand: who could not build a layer has noted that before giving its lease back.
+                for layer in missing:
+                    self._must_not_be_broken(layer)
                 if start is not None:
                     show_reused(self.build, self.plan, start)
                 try:
@@ -70,6 +73,7 @@ class LayerBuilder:
             for layer, following in zip(layers, [*layers[1:], None], strict=True):
                 if not layer.reusable:
                     end_take_over(self.build, work.vm)
+                self._must_not_be_broken(layer)
                 self._run_layer(work, layer)
                 if not layer.reusable:
                     continue
@@ -84,7 +88,7 @@ class LayerBuilder:
                 finally:
                     lease.release()
                     lease = upper
-                if upper is None and saved is not None and following is not None and following.reusable:
+                if upper is None and saved is not None and following is not None and following.reusable and not self.from_scratch:
                     return False
             return True
         finally:

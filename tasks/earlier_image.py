@@ -14,6 +14,7 @@ from infra.azure.built_images import BuiltImages, BuiltRecord
 from infra.azure.disk_capture import CapturedVhd
 from tasks.build import Build
 from tasks.progress import run_logger
+from tasks.show_vhd import show_vhd
 from tasks.step_task import step_task
 
 
@@ -24,6 +25,7 @@ def find_earlier(build: Build, plan: BuildPlan) -> BuiltRecord | None:
         if found is not None:
             step.outcome = "reused"
             _reuse(found.image_version, found.build_id)
+            show_vhd(build.image, found.image_version, found.captured)
         return found
 
 

@@ -15,7 +15,8 @@ from infra.azure.layer_lease import LEASE_S, LayerLease, holder_of, try_acquire
 from infra.azure.session import Cloud
 from tasks.progress import run_logger
 
-_SCOPE = "monthly"
+SCOPE = "monthly"
+"""Under which scope of leases the turns are."""
 _AGAIN_S = 1.0
 _NOBODY = "a run outside Prefect"
 
@@ -28,6 +29,11 @@ class Turn:
     holder: str
 
 
+def turn_digest(month: str, kind: str) -> str:
+    """The name of a month's and kind's lease, where a layer's has its fingerprint."""
+    return hashlib.sha256(f"{month} {kind}".encode()).hexdigest()
+
+
 @contextmanager
 def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
     """The turn of this run for the block; not ours when another run of the same month and kind is at work.
@@ -37,8 +43,7 @@ def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
     ensure_container(cloud, BUILDS_CONTAINER)
     context = FlowRunContext.get()
     ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else _NOBODY
-    turn = hashlib.sha256(f"{month} {kind}".encode()).hexdigest()
-    lease, holder = _taken(cloud, turn, ours)
+    lease, holder = _taken(cloud, turn_digest(month, kind), ours)
     if lease is None:
         yield Turn(False, holder)
         return
@@ -50,10 +55,10 @@ def _taken(cloud: Cloud, turn: str, ours: str) -> tuple[LayerLease | None, str]:
     """The lease, or who has it."""
     ends_at = time.monotonic() + LEASE_S + 5
     while True:
-        lease = try_acquire(cloud, scope=_SCOPE, fingerprint=turn, holder=ours)
+        lease = try_acquire(cloud, scope=SCOPE, fingerprint=turn, holder=ours)
         if lease is not None:
             return lease, ours
-        holder = holder_of(cloud, _SCOPE, turn) or "another run"
+        holder = holder_of(cloud, SCOPE, turn) or "another run"
         if holder != ours or ours == _NOBODY or time.monotonic() > ends_at:
             return None, holder
         run_logger().info("an earlier attempt of this run still has the turn")

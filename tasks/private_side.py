@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ from prefect.cache_policies import NO_CACHE
 
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase
-from images.errors import BuildError, CancelledError, PrivateValidationError, StageError
+from images.errors import BuildError, CancelledError, CloudError, ConfigurationError, PrivateValidationError, StageError
 from images.loading import read_uploads
 from images.lock import ImageLock
 from images.plan import make_plan
@@ -22,9 +22,13 @@ from images.private_fix import PrivateFix
 from images.stages import STAGES
 from images.stages.fix import FIX_STAGES, HINTS
 from images.timings import StepTiming
-from infra.azure.blob_storage import BuildBlobs, ensure_container
+from infra.azure.blob_storage import BuildBlobs
+from infra.azure.private_container import private_containers
 from infra.guest.package import guest_scripts
-from tasks.build import Build, open_build
+from infra.prefect.private_fix_source import private_fix_url
+from infra.private_folders import delete_folder
+from infra.redaction import secret_parts
+from tasks.build import Build, open_build, open_containers
 from tasks.build_once import build_once
 from tasks.live_plan import plan_announced
 from tasks.progress import hidden_from_prefect, run_logger
@@ -46,6 +50,8 @@ class Side:
     scope: str
     expires_at: datetime
     suites: tuple[E2ESuite, ...]
+    block: str
+    """Name of the block with the fix's address: both sides keep that out of their logs."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ class SideResult:
         for name in dict.fromkeys(step.layer for step in self.steps if step.layer):
             reused = all(step.outcome == "reused" for step in self.steps if step.layer == name)
             layers["reused" if reused else "built"].append(name)
-        vms = sum(step.name in ("build VM", "boot test VM") and step.outcome == "built" for step in self.steps)
+        vms = sum(step.name in ("build VM", "boot test VM", "plain base image VM") and step.outcome == "built" for step in self.steps)
         return {"layers_built": layers["built"], "layers_reused": layers["reused"], "vms": vms, "seconds": self.seconds}
 
 
@@ -74,17 +80,23 @@ def build_side(side: Side) -> SideResult:
 
     Raises PrivateValidationError, which says what kind of thing went wrong and where its details lie.
     """
-    with open_build(side.name, side.cloud, scope=side.scope, expires_at=side.expires_at) as build:
+    address = private_fix_url(side.block).get_secret_value()
+    with open_build(side.name, side.cloud, scope=side.scope, private_until=side.expires_at) as build:
         try:
-            with hidden_from_prefect(build.folder / LOG_NAME):
+            with hidden_from_prefect(build.folder / LOG_NAME, secret_parts(address)):
                 return _build(build, side)
         except CancelledError:
             raise
-        except BuildError as error:
+        except Exception as error:
+            if _was_purged(build):
+                raise PrivateValidationError(
+                    f"the private work was purged while the {side.name} image was built", hint="start the validation again if you need it"
+                ) from None
             raise _without_details(error, side) from None
         finally:
-            # What lies on the worker's disk has no expiry.
-            shutil.rmtree(build.folder, ignore_errors=True)
+            # What lies on the worker's disk is not needed any more. If it can not be deleted, the reaper tries again at its expiry.
+            with suppress(ConfigurationError):
+                delete_folder(build.folder)
 
 
 def _build(build: Build, side: Side) -> SideResult:
@@ -92,13 +104,13 @@ def _build(build: Build, side: Side) -> SideResult:
     plan = make_plan(definition, side.lock, scripts=guest_scripts(), uploads=read_uploads(definition), fix=side.fix, scope=side.scope)
     plan = plan.model_copy(update={"e2e_suites": side.suites})
     (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    ensure_container(build.cloud, build.cache_container)
+    open_containers(build)
     blobs, recipe = BuildBlobs(build.cloud, build.build_id, container=build.builds_container), Recipe(definition, side.lock, plan)
     try:
         with plan_announced(build, plan), resources_of(build, plan):
             built = build_once(build, recipe, blobs, compare=True)
-    except BuildError as error:
-        run_logger().error("%s", error)
+    except Exception as error:
+        run_logger().error("%s", error, exc_info=not isinstance(error, BuildError))
         keep_documents(build, blobs, error)
         raise
     result = store_results(build, built, recipe, blobs, None)
@@ -108,14 +120,23 @@ def _build(build: Build, side: Side) -> SideResult:
     return SideResult(side.name, built.cases, present, build.timings.steps, result["seconds"])
 
 
-def _without_details(error: BuildError, side: Side) -> PrivateValidationError:
+def _was_purged(build: Build) -> bool:
+    with suppress(CloudError):
+        return build.scope not in {container.scope for container in private_containers(build.cloud)}
+    return False
+
+
+def _without_details(error: Exception, side: Side) -> PrivateValidationError:
     """The kind of the error, and for the fix's own stages which of the known things went wrong; never its text."""
-    of_fix = isinstance(error, StageError) and error.stage in {contract.name for contract in FIX_STAGES}
-    code = error.code if of_fix and isinstance(error, StageError) and error.code in HINTS else ""
-    stage = STAGES[error.stage].title or error.stage if isinstance(error, StageError) and error.stage in STAGES else ""
-    what = ": ".join(part for part in (f"the {side.name} image could not be built", error.title, stage, code) if part)
+    parts = [f"the {side.name} image could not be built", error.title if isinstance(error, BuildError) else "a fault of the program"]
+    hint = f"read {LOG_NAME} of the {side.name} build in the storage container {side.scope}"
+    if isinstance(error, StageError) and error.stage in STAGES:
+        parts.append(STAGES[error.stage].title or error.stage)
+        if STAGES[error.stage] in FIX_STAGES and error.code in HINTS:
+            parts.append(error.code)
+            hint = HINTS[error.code]
     return PrivateValidationError(
-        what,
-        hint=HINTS.get(code, f"read {LOG_NAME} of the {side.name} build in the storage container {side.scope}"),
+        ": ".join(parts),
+        hint=hint,
         kept=f"log and documents are in the storage container {side.scope} until they expire; a new run uses its layers no more",
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -20,6 +20,7 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from images.timings import StepTiming
+from infra.redaction import Redactor
 
 Outcome = Literal["built", "reused", "failed"]
 
@@ -57,12 +58,23 @@ hidden_log: ContextVar[logging.Logger | None] = ContextVar("hidden_log", default
 """The log of private work, while that is what this thread does; nothing of it goes to Prefect then."""
 
 
+class _RedactingFormatter(logging.Formatter):
+    """Takes secrets out of whole records, tracebacks included."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(message)s")
+        self._redact = Redactor(secrets)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return self._redact(super().format(record))
+
+
 @contextmanager
-def hidden_from_prefect(path: Path) -> Iterator[None]:
-    """Let the steps in the block log to this file, and be no task runs of Prefect."""
+def hidden_from_prefect(path: Path, secrets: Iterable[str] = ()) -> Iterator[None]:
+    """Let the steps in the block log to this file, without these secrets, and be no task runs of Prefect."""
     logger = logging.Logger(f"winvhd.{path}")
     handler = logging.FileHandler(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(_RedactingFormatter(secrets))
     logger.addHandler(handler)
     token = hidden_log.set(logger)
     try:

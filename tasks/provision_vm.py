@@ -44,16 +44,22 @@ def provision_vm(build: Build, plan: BuildPlan, start: Checkpoint | None = None)
     """
     with build.timings.step("build VM") as step:
         build.slots.take("build", step.progress, build.must_go_on)
-        left = take_over(build, plan, start, step.progress)
-        if left is not None:
-            step.outcome = "reused"
-            return left
-        tags = begin_tags(plan, start)
-        if start is not None:
-            return _restore(build, plan, start, tags, step)
-        base = plan.base
-        source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
-        return provision(build.cloud, vm_request(build, plan, source, role="build", tags=tags), build.tags, step.progress)
+        vm = _build_vm(build, plan, start, step)
+        build.slots.settle("build", vm.size, step.progress)
+        return vm
+
+
+def _build_vm(build: Build, plan: BuildPlan, start: Checkpoint | None, step: Step) -> BuildVm:
+    left = take_over(build, plan, start, step.progress)
+    if left is not None:
+        step.outcome = "reused"
+        return left
+    tags = begin_tags(plan, start)
+    if start is not None:
+        return _restore(build, plan, start, tags, step)
+    base = plan.base
+    source = MarketplaceImage(base.publisher, base.offer, base.sku, base.version)
+    return provision(build.cloud, vm_request(build, plan, source, role="build", tags=tags), build.tags, step.progress)
 
 
 def _restore(build: Build, plan: BuildPlan, start: Checkpoint, tags: Mapping[str, str], step: Step) -> BuildVm:

@@ -12,6 +12,7 @@ from images.notes.facts import ReleaseFacts
 from images.plan import BuildPlan, Layer, PlannedStage
 from images.stages.finish import GENERALIZE, GET_INVENTORY, SET_IDENTITY, SET_TEXT_FILE, GeneralizeInput, InventoryResult
 from images.steps.finish import RELEASE_NOTES_PATH
+from images.updates.feed import FeedUpdate
 from images.updates.fixes import fixes_between
 from infra.azure.version_register import VersionRegister
 from infra.azure.vm_request import BuildVm
@@ -92,5 +93,8 @@ class LayerWork:
         # What was released is public, also for a build that leaves nothing there itself.
         previous = previous_release(VersionRegister(self.build.cloud), self.definition.name, version)
         previews = [update.kb for update in self.lock.updates if update.preview]
-        fixes = _fixes(self.build.shared.feed, previous, inventory)
+        fixes: tuple[FeedUpdate, ...] = ()
+        if previous is not None:
+            before = previous.inventory
+            fixes = fixes_between(self.build.shared.feed, before.os.version, inventory.os.version, new_kbs=inventory.kbs_since(before))
         self._facts = release_facts(self.build, self.definition, self.plan, inventory, version, previous, previews, fixes)

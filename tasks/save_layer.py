@@ -9,7 +9,6 @@ from images.layer_record import record_of
 from images.plan import BuildPlan, Layer
 from images.stages.contract import NoInput
 from images.stages.finish import CLEAR_RUN_COMMAND
-from infra.azure.checkpoint_name import PUBLIC
 from infra.azure.checkpoint_state import Checkpoint
 from infra.azure.checkpoints import delete_checkpoint, save_checkpoint
 from infra.azure.layer_lease import LayerLease, LeaseLostError
@@ -73,7 +72,7 @@ def _prepare(build: Build, layer: Layer, link: GuestLink, step: Step) -> bool:
 
 def _save(build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: BuildVm, lease: LayerLease, step: Step) -> Checkpoint | None:
     now = datetime.now(UTC)
-    expires_at = now + CHECKPOINT_LIFETIME if build.scope == PUBLIC else build.tags.expires_at
+    expires_at = build.private_until or now + CHECKPOINT_LIFETIME
     try:
         lease.must_be_held()
         # First the record: a checkpoint that nobody can explain should not exist.

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.context import FlowRunContext
 
 from images.definition import ImageDefinition
@@ -19,6 +19,7 @@ from images.notes.markdown import render_markdown
 from images.plan import BuildPlan
 from infra.azure.blob_storage import BuildBlobs
 from infra.azure.build_history import BuildHistory
+from infra.azure.checkpoint_name import PUBLIC
 from infra.azure.disk_capture import CapturedVhd
 from infra.azure.version_register import VersionRegister
 from infra.signing.keys import SigningKey
@@ -26,6 +27,7 @@ from tasks.build import Build
 from tasks.capture_vhd import VHD_NAME
 from tasks.earlier_image import record_image
 from tasks.progress import run_logger
+from tasks.show_vhd import show_vhd
 from tasks.write_provenance import write_provenance
 
 _CONTENT_TYPES = {
@@ -83,13 +85,15 @@ def record_history(build: Build) -> None:
         run_logger().warning("could not keep the timings of this build: %s", error)
 
 
-def keep_documents(build: Build, blobs: BuildBlobs, error: BuildError) -> None:
-    """After a failure: write timings.json, upload what documents there are, and say so in the error; never raises."""
+def keep_documents(build: Build, blobs: BuildBlobs, error: Exception) -> None:
+    """After a failure: write timings.json, upload what documents there are, and say so in a BuildError; never raises."""
     try:
         write_timings(build)
         upload_documents(build, blobs)
     except (BuildError, OSError) as problem:
         run_logger().warning("could not keep the documents of this attempt: %s", problem)
+        return
+    if not isinstance(error, BuildError):
         return
     documents = f"what was written so far is in {build.folder} and in the blob folder {blobs.container}/{build.build_id}"
     error.kept = f"{error.kept}; {documents}" if error.kept else documents
@@ -122,6 +126,8 @@ def summarize(build: Build, built: BuiltImage) -> dict[str, Any]:
         "os_version": inventory.os.version,
         "previous_version": built.facts.previous.version if built.facts.previous else None,
         "previous_os_version": built.facts.previous.inventory.os.version if built.facts.previous else None,
+        # What a private fix is called stays with its image.
+        "new_kbs": list(built.facts.new_kbs) if build.scope == PUBLIC else [],
         "vhd_id": inventory.vhd_id,
         "folder": str(build.folder),
         "vhd_url": built.captured.url,
@@ -142,14 +148,12 @@ def show_in_prefect(build: Build, built: BuiltImage) -> None:
     if FlowRunContext.get() is None:
         return
     notes = render_markdown(built.facts)
+    if build.private_until is not None:
+        # What Prefect keeps does not go with the private work.
+        notes = f"The release notes are in the storage container {build.scope}, until {build.private_until:%Y-%m-%d}.\n"
     if len(notes.encode()) > _ARTIFACT_LIMIT_BYTES:
         notes = f"The release notes are too long for an artifact: {built.captured.url.rpartition('/')[0]}/release-notes.md\n"
     create_markdown_artifact(notes, key=f"{build.image}-release-notes", description=f"What is on {built.facts.image_version}")
     rows = [{"step": step.name, "layer": step.layer, "seconds": step.seconds, "outcome": step.outcome} for step in build.timings.steps]
     create_table_artifact(rows, key=f"{build.image}-steps", description=f"Seconds of each of {len(rows)} steps")
-    create_link_artifact(
-        built.captured.url,
-        link_text=f"{build.image} {built.facts.image_version} (VHD)",
-        key=f"{build.image}-vhd",
-        description=f"{built.captured.size_bytes} bytes, sha256 {built.captured.sha256}; reading it needs access to the storage account",
-    )
+    show_vhd(build.image, built.facts.image_version, built.captured)

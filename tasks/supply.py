@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import httpx
 
 from images.errors import ArtifactError, CancelledError
-from images.lock import ImageLock
+from images.lock import ImageLock, LockedBlob, LockedOciFile
 from infra.azure.blob_storage import ArtifactCache
 from infra.fetch.http import FetchFailed, fetch, make_client, streamed
 from infra.fetch.registry import Registry
@@ -26,6 +27,10 @@ class Artifact:
     url: str
     sha256: str
     size_bytes: int
+    in_registry: bool = False
+    """True for a blob of a registry, which may want an anonymous token."""
+    optional: bool = False
+    """True where the guest can get it without the cache: a build goes on when it can not be fetched."""
 
     @property
     def name(self) -> str:
@@ -34,12 +39,21 @@ class Artifact:
 
 
 def artifacts_of(lock: ImageLock) -> tuple[Artifact, ...]:
-    """Every file of a lock that goes through the blob cache, each hash once."""
+    """Every file of a lock that goes through the blob cache, each hash once: layers that several images share travel once."""
     files = [*lock.files, *(update.file for update in lock.updates if update.file is not None)]
     wanted = [Artifact(file.url, file.sha256, file.size_bytes) for file in files]
     for artifact in lock.oci_artifacts:
-        wanted += [Artifact(Registry.blob_url(artifact.reference, file.sha256), file.sha256, file.size_bytes) for file in artifact.files]
-    return tuple({artifact.sha256: artifact for artifact in wanted}.values())
+        wanted += [_blob(artifact.reference, file) for file in artifact.files]
+    # Last, since the others hold up stages that nothing else can feed.
+    wanted += [_blob(image.reference, blob, optional=True) for image in lock.container_images for blob in image.blobs]
+    distinct: dict[str, Artifact] = {}
+    for file in wanted:
+        distinct.setdefault(file.sha256, file)
+    return tuple(distinct.values())
+
+
+def _blob(reference: str, blob: LockedOciFile | LockedBlob, *, optional: bool = False) -> Artifact:
+    return Artifact(Registry.blob_url(reference, blob.sha256), blob.sha256, blob.size_bytes, in_registry=True, optional=optional)
 
 
 class ArtifactSupply:
@@ -50,6 +64,7 @@ class ArtifactSupply:
         self._route = route
         self._first_wait_s = first_wait_s
         self._ready: dict[str, Future[None]] = {}
+        self._optional: set[str] = set()
         self._stopped = threading.Event()
         self.fetched_bytes = 0
         self._count = threading.Lock()
@@ -60,9 +75,14 @@ class ArtifactSupply:
             known = self._ready.get(artifact.sha256)
             if known is None or (known.done() and known.exception() is not None):
                 self._ready[artifact.sha256] = Future()
+            if artifact.optional:
+                self._optional.add(artifact.sha256)
 
     def fill(self, artifacts: Sequence[Artifact], progress: Callable[[str, int, int], None]) -> None:
-        """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended."""
+        """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended.
+
+        An optional file that can not be had is told as progress, and nothing else.
+        """
         self.expect(artifacts)
         distinct = {artifact.sha256: artifact for artifact in artifacts}
         wanted = [artifact for sha256, artifact in distinct.items() if not self._ready[sha256].done()]
@@ -78,9 +98,10 @@ class ArtifactSupply:
             pending = {pool.submit(self._bring, client, artifact, known): artifact for artifact in wanted}
             for number, (future, artifact) in enumerate(pending.items(), 1):
                 error = future.exception()
-                if error is not None:
+                if error is not None and not (artifact.optional and isinstance(error, ArtifactError)):
                     errors.append(error)
-                progress(artifact.name, number, len(wanted))
+                remark = f"{artifact.name}: not cached, {error}" if error is not None else artifact.name
+                progress(remark, number, len(wanted))
         if errors:
             raise errors[0]
 
@@ -110,14 +131,27 @@ class ArtifactSupply:
             raise
 
     def _transfer(self, client: httpx.Client, artifact: Artifact) -> None:
-        with streamed(client, self._route(artifact.url)) as response:
+        with self._open(client, artifact) as response:
             try:
                 self._cache.put_stream(artifact.sha256, response.iter_raw(), size_bytes=artifact.size_bytes)
             except ArtifactError as error:
                 # Wrong bytes may be a broken transfer: worth another try, and an error that names the file when it stays wrong.
                 raise FetchFailed(error.what, again=True, hint=error.hint) from None
 
+    def _open(self, client: httpx.Client, artifact: Artifact) -> AbstractContextManager[httpx.Response]:
+        if artifact.in_registry:
+            return Registry(client, self._route).streamed_blob(artifact.url)
+        return streamed(client, self._route(artifact.url))
+
     def address(self, sha256: str) -> str:
-        """A read SAS for a file, once it is in the cache; raises what its fetch raised."""
-        self._ready[sha256].result()
+        """A read SAS for a file, once it is in the cache; raises what its fetch raised.
+
+        Empty for an optional file that can not be had.
+        """
+        try:
+            self._ready[sha256].result()
+        except ArtifactError:
+            if sha256 not in self._optional:
+                raise
+            return ""
         return self._cache.read_sas(sha256, SAS_HOURS).get_secret_value()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from images.errors import AllocationError
 from infra.azure.profile import CloudProfile
 from infra.azure.vm_request import Role
 from infra.azure.vm_size import vcpus_of
@@ -24,6 +25,8 @@ class VcpuSlots:
         """Without a profile, or one without a quota, nothing is counted."""
         self._profile = profile
         self._quota = profile.vcpu_quota if profile is not None else None
+        # The stand-in's cores are not Azure's, although it says it is in the same region.
+        self._name = quota_name(f"{profile.name}-{profile.location}") if profile is not None else ""
         self._lock = threading.Lock()
         self._held: dict[Role, ExitStack] = {}
 
@@ -31,22 +34,34 @@ class VcpuSlots:
         """Wait until the quota has room for one more VM; raises ConfigurationError when it never will, and what `must_go_on` raises."""
         if self._profile is None or self._quota is None:
             return
-        # Which size Azure has room for is known only later: the largest counts.
-        wanted = max(vcpus_of(size) for size in self._profile.vm_sizes)
-        # The stand-in's cores are not Azure's, although it says it is in the same region.
-        name = quota_name(f"{self._profile.name}-{self._profile.location}")
-        ensure_quota(name, self._quota)
+        # The first size is the one that is nearly always had; `settle` counts what a larger one takes more.
+        wanted = vcpus_of(self._profile.vm_sizes[0])
+        ensure_quota(self._name, self._quota)
 
         def pause(seconds: float) -> None:
             must_go_on()
             time.sleep(seconds)
 
         stack = ExitStack()
-        stack.enter_context(occupied(name, wanted, on_event=on_event, poll_s=self._profile.poll_interval_s, pause=pause))
+        stack.enter_context(occupied(self._name, wanted, on_event=on_event, poll_s=self._profile.poll_interval_s, pause=pause))
         with self._lock:
             previous, self._held[role] = self._held.get(role), stack
         if previous is not None:
             previous.close()
+
+    def settle(self, role: Role, size: str, on_event: Callable[[str], None]) -> None:
+        """Count what a VM of this size takes more than was taken for it; when the quota has no more, that is only said: the VM is there."""
+        if self._profile is None or self._quota is None:
+            return
+        more = vcpus_of(size) - vcpus_of(self._profile.vm_sizes[0])
+        with self._lock:
+            stack = self._held.get(role)
+        if more <= 0 or stack is None:
+            return
+        try:
+            stack.enter_context(occupied(self._name, more, 0.0, on_event=on_event))
+        except AllocationError as error:
+            on_event(f"a larger VM than planned: {error.what}")
 
     def give_back(self, role: Role) -> None:
         """The VM of this role is gone, or deallocated."""

@@ -245,6 +245,7 @@ def main() -> None:
 
     from flows.build_image import build_image
     from flows.build_images import build_images
+    from flows.validate_private_fix import validate_private_fix
     from tasks.progress import listening
 
     given = json.loads(sys.argv[1])
@@ -260,7 +261,7 @@ def main() -> None:
 
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(UUID(given["flow_run_id"]))
-    flow = {each.name: each for each in (build_image, build_images)}[given["flow"]]
+    flow = {each.name: each for each in (build_image, build_images, validate_private_fix)}[given["flow"]]
     with listening(tell):
         run_flow(flow, flow_run=flow_run)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ import yaml
 from infra.azure.profile import CloudProfile
 from infra.azure.session import Cloud, open_cloud
 from infra.background import BackgroundProcess
+from infra.checkout import ROOT
 from infra.profiles import load_profile, start_stand_in, wait_for_deletions
 
 
@@ -146,3 +150,37 @@ def resource_groups(cloud: Cloud) -> Callable[[], list[str]]:
         return sorted(name for name in found if not name.startswith("winvhd-checkpoints"))
 
     return names
+
+
+@pytest.fixture
+def change_profile(profile: CloudProfile, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives the builds of this test other values of the profile."""
+
+    def change(**changes: Any) -> None:
+        monkeypatch.setattr("tasks.build.load_profile", lambda name: load_profile(name).model_copy(update=changes))
+
+    return change
+
+
+def command(*arguments: str) -> list[str]:
+    """The command line of `winvhd` with these arguments."""
+    return [sys.executable, "-c", "from flows.cli.main import main; main()", *arguments]
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs `winvhd` to its end, its state and results in this test's folder; `environment` replaces variables."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        folders = {"WINVHD_STATE": str(tmp_path / "state"), "WINVHD_OUT": str(tmp_path / "out")}
+        return subprocess.run(
+            command(*arguments),
+            cwd=ROOT,
+            env={**os.environ, **folders, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run

@@ -17,6 +17,7 @@ from flows.cli.inspect import inspect
 from flows.cli.local import local_app
 from flows.cli.locking import lock
 from flows.cli.planning import plan
+from flows.cli.private import private_app
 from flows.cli.schema import schema
 from flows.cli.verify import verify
 from images.errors import EXIT_CODES
@@ -41,6 +42,7 @@ app.command()(diff)
 app.command()(verify)
 app.add_typer(import_app, name="import")
 app.add_typer(checkpoints_app, name="checkpoints")
+app.add_typer(private_app, name="private")
 app.add_typer(local_app, name="local")
 
 

@@ -48,6 +48,13 @@ class ReleaseFacts(Frozen):
     fixes: tuple[FeedUpdate, ...] = Field(default=(), description="Updates that came since the previous release, as the feed tells them.")
     previews: tuple[str, ...] = Field(default=(), description="KBs among the QFEs that are optional previews, not security releases.")
 
+    @property
+    def new_kbs(self) -> tuple[str, ...]:
+        """KBs that came since the previous release, sorted: its fixes, and QFEs that no feed knows; none for a first release."""
+        if self.previous is None:
+            return ()
+        return tuple(sorted({update.kb for update in self.fixes} | set(self.inventory.kbs_since(self.previous.inventory))))
+
     def kind_of(self, qfe: Qfe) -> str:
         """What a QFE is, as Windows describes it; a preview is marked as one."""
         return f"{qfe.description}{PREVIEW_MARK}" if qfe.kb in self.previews else qfe.description

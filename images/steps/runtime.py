@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from typing import Final
 
 from images.definition import ImageDefinition
-from images.lock import ImageLock
-from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageToPull, PullImageInput
+from images.fingerprint import CACHE_SCHEME
+from images.lock import ImageLock, LockedContainerImage
+from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageBlob, ImageToPull, PullImageInput
 from images.stages.system import SET_REGISTRY, SET_WINRM_START, RegistryInput, WinRmStartModeInput
 from images.steps.sources import runtime_archive_path, source_file
 from images.steps.step import Step
 
 # More pulls at once only compete for the VM's disk: unpacking Windows layers is what takes the time.
-PARALLEL_PULLS: Final = 4
+PARALLEL_PULLS: Final = 6
 PULL_ATTEMPTS: Final = 5
 
 
@@ -41,7 +42,13 @@ def registry_steps(definition: ImageDefinition, *, restart_after: bool) -> Itera
 def images_steps(lock: ImageLock) -> Iterator[Step]:
     """The steps of the `images` layer."""
     if lock.container_images:
-        # Small ones first: unpacking, which the disk does one after the other, then begins while the large ones are on their way.
-        ordered = sorted(lock.container_images, key=lambda image: (image.size_bytes, image.reference))
-        images = tuple(ImageToPull(reference=image.reference, digest=image.digest) for image in ordered)
+        # Large ones first, on more lanes than there are of them: small ones are there by then and keep the disk, which unpacks one after
+        # the other, from waiting for the next large one.
+        ordered = sorted(lock.container_images, key=lambda image: (-image.size_bytes, image.reference))
+        images = tuple(_image_to_pull(image) for image in ordered)
         yield Step.of(PULL_IMAGES, PullImageInput(images=images, parallel=PARALLEL_PULLS, attempts=PULL_ATTEMPTS))
+
+
+def _image_to_pull(image: LockedContainerImage) -> ImageToPull:
+    blobs = tuple(ImageBlob(sha256=blob.sha256, url=f"{CACHE_SCHEME}{blob.sha256}") for blob in image.blobs)
+    return ImageToPull(reference=image.reference, digest=image.digest, blobs=blobs)

@@ -12,8 +12,8 @@ def fixes_between(feed: Iterable[FeedUpdate], before: str, after: str, *, new_kb
     """The updates, oldest first and each once, whose build.UBR lies above `before` and not above `after`, both of the same Windows build.
 
     They are in the newer Windows however they came there: installed by the build, or with a newer base image. Updates that leave the build
-    number alone (.NET, servicing stacks) tell nothing of themselves there: they count when they are among `new_kbs`. A preview that something
-    newer replaced is left out, since nobody ever got it. Nothing when `before` is of another Windows build.
+    number alone (.NET, servicing stacks) count when they are among `new_kbs`. A preview that something newer replaced is left out, since no
+    image holds it. Nothing when `before` is of another Windows build.
     """
     low, high = build_numbers(before), build_numbers(after)
     if low[0] != high[0]:

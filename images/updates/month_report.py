@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Literal
 
 from pydantic import Field
@@ -18,31 +19,40 @@ class MonthRow(Frozen):
 
     image: str
     outcome: MonthOutcome
-    old_build: str = Field(default="", description="build.UBR of the release before; empty for a first one.")
+    old_build: str = Field(default="", description="build.UBR of the release before; empty for a first one, and where nothing was built.")
     new_build: str = ""
     version: str = ""
     kbs: tuple[str, ...] = Field(default=(), description="KBs that came since the release before.")
-    previews: tuple[str, ...] = Field(default=(), description="Those of them that are optional previews.")
-    cves: tuple[str, ...] = Field(default=(), description="Vulnerabilities that they fix.")
+    previews: tuple[str, ...] = Field(default=(), description="Optional previews that the image holds.")
+    cves: tuple[str, ...] = Field(default=(), description="Vulnerabilities that the KBs fix.")
     tests_passed: int = 0
     minutes: float = 0.0
     link: str = Field(default="", description="Where the VHD is.")
     notes: tuple[str, ...] = Field(default=(), description="Why something is left out, or why it failed.")
 
+    @property
+    def windows(self) -> str:
+        """build.UBR before → after; one of them where there is no other."""
+        return f"{self.old_build} → {self.new_build}" if self.old_build and self.old_build != self.new_build else self.new_build
+
+    @property
+    def marked_kbs(self) -> tuple[str, ...]:
+        """The KBs, previews marked as such."""
+        return tuple(f"{kb} (preview)" if kb in self.previews else kb for kb in self.kbs)
+
     def cells(self) -> dict[str, str | float | int]:
         """The row as a table shows it."""
-        kbs = ", ".join(f"{kb} (preview)" if kb in self.previews else kb for kb in self.kbs)
         return {
             "image": self.image,
             "outcome": self.outcome,
-            "Windows": f"{self.old_build} → {self.new_build}" if self.old_build and self.old_build != self.new_build else self.new_build,
-            "version": self.version,
-            "KBs": kbs,
+            "Windows": self.windows,
+            "KBs": ", ".join(self.marked_kbs),
             "CVEs": len(self.cves),
             "tests passed": self.tests_passed,
             "minutes": self.minutes,
+            "version": f"{self.version} (preview)" if self.previews and self.version else self.version,
             "VHD": self.link,
-            "notes": " ".join(self.notes),
+            "notes": "; ".join(self.notes),
         }
 
 
@@ -51,11 +61,17 @@ class MonthReport(Frozen):
 
     month: Month
     kind: Literal["b-week", "preview"]
+    made: datetime = Field(description="When the run ended, with its zone: runs of one month and kind have a report each.")
     rows: tuple[MonthRow, ...]
 
     @property
+    def name(self) -> str:
+        """The report's name in files and blobs, for example 2026-11-b-week-20261111T190000."""
+        return f"{self.month}-{self.kind}-{self.made:%Y%m%dT%H%M%S}"
+
+    @property
     def title(self) -> str:
-        """2026-11 b-week; a preview says so."""
+        """2026-11 B release; a preview says so."""
         return f"{self.month} {'optional previews' if self.kind == 'preview' else 'B release'}"
 
     def of(self, outcome: MonthOutcome) -> tuple[MonthRow, ...]:
@@ -75,13 +91,12 @@ class MonthReport(Frozen):
         yield f"# {self.title}: {self.summary()}"
         for row in self.rows:
             yield ""
-            yield f"## {row.image}: {row.outcome}"
+            yield f"## {row.image}: {row.outcome}{', with an optional preview' if row.previews else ''}"
             yield ""
             if row.version:
                 came = f", before {row.old_build}" if row.old_build and row.old_build != row.new_build else ""
                 yield f"- version {row.version}, Windows {row.new_build}{came}"
-            for kb in row.kbs:
-                yield f"- {kb}{' (optional preview)' if kb in row.previews else ''}"
+            yield from (f"- {kb}" for kb in row.marked_kbs)
             if row.cves:
                 yield f"- fixes {len(row.cves)} vulnerabilities: {', '.join(row.cves)}"
             yield from (f"- {note}" for note in row.notes)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import SecretStr
 
 from images.errors import BuildError, CaptureError, CloudError
+from images.privacy import is_private_name
 from infra.azure.blob_storage import BuildBlobs, ensure_container
 from infra.azure.page_blob import ContentHash, Progress, check_fixed_vhd
 from infra.azure.refusals import refusals

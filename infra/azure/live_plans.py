@@ -84,6 +84,12 @@ def _needed(container: ContainerClient, name: str, now: datetime) -> tuple[str, 
         return ()
 
 
+def announced_build(blob_name: str) -> str | None:
+    """The build whose announcement a blob is, None for any other blob."""
+    inside = blob_name.startswith(_FOLDER) and blob_name.endswith(".json")
+    return blob_name.removeprefix(_FOLDER).removesuffix(".json") if inside else None
+
+
 def _name(build_id: str) -> str:
     return f"{_FOLDER}{build_id}.json"
 

@@ -49,6 +49,7 @@ HINTS: Mapping[str, str] = {
     "TooManyRequests": "Azure throttles the subscription: run fewer builds at the same time",
     "AccountIsDisabled": "the storage account is disabled",
     "ContainerNotFound": "the container is missing: infra/bicep/main.bicep makes those that a build needs",
+    "ContainerBeingDeleted": "its name is free some minutes after the deletion: run it again then",
     "OSProvisioningTimedOut": "Windows did not come through its first boot: was the disk generalized by sysprep before it was captured?",
     "OperationTimedOut": "the resource's state is in the portal's activity log; running again takes the build over",
 }

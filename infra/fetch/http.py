@@ -24,12 +24,16 @@ _TIMEOUT = httpx.Timeout(60.0, connect=20.0)
 
 
 class FetchFailed(Exception):
-    """One try failed; `again` tells whether another may succeed, `retry_after_s` what the server asked for, `hint` what helps."""
+    """One try failed; `again` tells whether another may succeed, `retry_after_s` what the server asked for, `hint` what helps.
 
-    def __init__(self, reason: str, *, again: bool, retry_after_s: float | None = None, hint: str = "") -> None:
+    challenge: how the server wants to be asked instead (WWW-Authenticate), empty where it does not say.
+    """
+
+    def __init__(self, reason: str, *, again: bool, retry_after_s: float | None = None, hint: str = "", challenge: str = "") -> None:
         self.again = again
         self.retry_after_s = retry_after_s
         self.hint = hint
+        self.challenge = challenge
         super().__init__(reason)
 
 
@@ -43,7 +47,12 @@ def make_client() -> httpx.Client:
 
 def refused(response: httpx.Response) -> FetchFailed:
     """The failure that an answer other than 200 is."""
-    return FetchFailed(f"HTTP {response.status_code}", again=response.status_code in _RETRIED, retry_after_s=_retry_after(response))
+    return FetchFailed(
+        f"HTTP {response.status_code}",
+        again=response.status_code in _RETRIED,
+        retry_after_s=_retry_after(response),
+        challenge=response.headers.get("WWW-Authenticate", ""),
+    )
 
 
 def broken(error: httpx.HTTPError | httpx.InvalidURL) -> FetchFailed:

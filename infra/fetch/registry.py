@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -17,8 +18,8 @@ import httpx
 
 from images.container_platform import host_entry, platforms_of
 from images.errors import ArtifactError
-from images.lock import LockedContainerImage, LockedOciArtifact, LockedOciFile
-from infra.fetch.http import FetchFailed, broken, fetch, refused
+from images.lock import LockedBlob, LockedContainerImage, LockedOciArtifact, LockedOciFile
+from infra.fetch.http import FetchFailed, broken, fetch, refused, streamed
 
 _MEDIA_TYPES = (
     "application/vnd.oci.image.index.v1+json",
@@ -26,6 +27,7 @@ _MEDIA_TYPES = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
 )
+_SHA256 = "sha256:"
 _TITLE = "org.opencontainers.image.title"
 _MANIFEST_LIMIT_BYTES = 4 * 1024 * 1024
 
@@ -58,6 +60,17 @@ def _json_object(response: httpx.Response) -> dict[str, Any]:
 def _pulled_bytes(manifest: Manifest) -> int:
     """Size of config and layers, as the manifest gives them."""
     return sum(int(part["size"]) for part in (manifest.content["config"], *manifest.content["layers"]))
+
+
+def _blobs(manifest: Manifest) -> tuple[LockedBlob, ...]:
+    """Config and layers that lie beside the manifest, each once.
+
+    Not layers with `urls`, as old Windows base layers are: their registry need not hold them, and containerd asks those addresses first
+    (core/remotes/docker/fetcher.go).
+    """
+    beside = [part for part in (manifest.content["config"], *manifest.content["layers"]) if not part.get("urls")]
+    sizes = {str(part["digest"]): int(part["size"]) for part in beside if str(part["digest"]).startswith(_SHA256)}
+    return tuple(LockedBlob(sha256=digest.removeprefix(_SHA256), size_bytes=size) for digest, size in sizes.items())
 
 
 def _against_specification(reference: str) -> NoReturn:
@@ -102,6 +115,27 @@ class Registry:
             raise refused(response)
         return response
 
+    @contextmanager
+    def streamed_blob(self, url: str) -> Iterator[httpx.Response]:
+        """An open response of one try for a blob's public URL, wherever the registry sends it; raises FetchFailed.
+
+        A token goes to the registry only: httpx drops it when a redirect leads to another host, such as the registry's CDN
+        (https://github.com/encode/httpx/blob/master/httpx/_client.py, _redirect_headers).
+        """
+        address = self._route(url)
+        with ExitStack() as stack:
+            try:
+                response = stack.enter_context(streamed(self._client, address))
+            except FetchFailed as refusal:
+                if not refusal.challenge:
+                    raise
+                try:
+                    headers = {"Authorization": f"Bearer {self._token(refusal.challenge)}"}
+                except (httpx.HTTPError, httpx.InvalidURL) as error:
+                    raise broken(error) from error
+                response = stack.enter_context(streamed(self._client, address, headers=headers))
+            yield response
+
     def _token(self, challenge: str) -> str:
         fields = dict(re.findall(r'(\w+)="([^"]*)"', challenge))
         realm = fields.get("realm", "")
@@ -145,6 +179,7 @@ class Registry:
                 manifest=chosen.digest,
                 os_version=entry["platform"].get("os.version") or None,
                 size_bytes=_pulled_bytes(chosen),
+                blobs=_blobs(chosen),
             )
         except (KeyError, TypeError, ValueError, AttributeError):
             _against_specification(reference)
@@ -160,7 +195,12 @@ class Registry:
             )
         version = config.get("os.version") or None
         return LockedContainerImage(
-            reference=reference, digest=top.digest, manifest=top.digest, os_version=version, size_bytes=_pulled_bytes(top)
+            reference=reference,
+            digest=top.digest,
+            manifest=top.digest,
+            os_version=version,
+            size_bytes=_pulled_bytes(top),
+            blobs=_blobs(top),
         )
 
     def lock_artifact(self, reference: str) -> LockedOciArtifact:
@@ -181,6 +221,6 @@ class Registry:
 
     @staticmethod
     def blob_url(reference: str, sha256: str) -> str:
-        """The public URL of one blob of an artifact's repository."""
+        """The public URL of one blob of a reference's repository."""
         registry, repository, _ = split_reference(reference)
         return f"https://{registry}/v2/{repository}/blobs/sha256:{sha256}"

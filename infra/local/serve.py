@@ -44,6 +44,8 @@ from infra.local.storage_front import StorageFront
 SUBSCRIPTION_ID = "57a4d115-0000-4000-8000-000000000001"
 LOCATION = "westus3"
 VCPU_QUOTA = 64
+LEAST_POLL_S = 0.05
+"""More looks than these would keep this machine busy with looking."""
 VM_SIZES = ("Standard_D4s_v5", "Standard_D8s_v5", "Standard_D4s_v3", "Standard_D8s_v3")
 PROVISIONING_TIMEOUT_S = 60.0
 METHODS = ["GET", "HEAD", "PUT", "PATCH", "POST", "DELETE", "OPTIONS"]
@@ -152,11 +154,17 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
             Route("/{path:path}", ArmEndpoint(cloud).answer, methods=METHODS),
         ]
     )
-    profile = _profile(base, storage, azurite.keys)
+    profile = _profile(base, storage, azurite.keys, poll_interval_s(options.latency.scale))
     return app, {"pid": os.getpid(), "azurite_pid": azurite.pid, "state": str(state.resolve()), "profile": reveal(profile)}
 
 
-def _profile(base: str, storage: str, keys: Mapping[str, str]) -> CloudProfile:
+def poll_interval_s(scale: float) -> float:
+    """Seconds between two looks: as on Azure, times the scale of the latencies; short where nothing takes any time."""
+    usual = float(CloudProfile.model_fields["poll_interval_s"].default)
+    return min(usual, max(LEAST_POLL_S, usual * scale)) if scale > 0 else 0.1
+
+
+def _profile(base: str, storage: str, keys: Mapping[str, str], poll_interval_s: float) -> CloudProfile:
     def access(account: str) -> StorageAccess:
         return StorageAccess(account=account, endpoint=f"{storage}/{account}", key=SecretStr(keys[account]))
 
@@ -173,7 +181,7 @@ def _profile(base: str, storage: str, keys: Mapping[str, str]) -> CloudProfile:
         winrm_port=0,
         outside_gateway=f"{base}/outside",
         origin_log_url=f"{base}/_standin/origin-log",
-        poll_interval_s=0.1,
+        poll_interval_s=poll_interval_s,
     )
 
 

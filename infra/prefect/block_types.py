@@ -1,4 +1,4 @@
-"""Our own types of blocks, for a Prefect server to know before anybody makes one: prefect block register --module infra.prefect.block_types."""
+"""Our own types of blocks, for a Prefect server to know: prefect block register --module infra.prefect.block_types."""
 
 from __future__ import annotations
 

@@ -29,6 +29,11 @@ class PrivateFixSource(Block):
 _HINT = "make a block of the type `Private fix source` in the Prefect UI, under Blocks, and give its name"
 
 
+def keep_private_fix_url(block_name: str, url: SecretStr) -> None:
+    """Save an address as a PrivateFixSource block, in the place of one of that name."""
+    PrivateFixSource(url=url).save(block_name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+
+
 def private_fix_url(block_name: str, *, now: datetime | None = None) -> SecretStr:
     """The address in a PrivateFixSource block.
 

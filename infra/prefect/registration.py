@@ -40,7 +40,7 @@ BLOCKS_MODULE = "infra.prefect.block_types"
 """Our own types of blocks."""
 
 DEPLOYED_HERE = {"WINVHD_CLOUD": "local", "WINVHD_MONTHLY_RUNS": "false"}
-"""What deployments/prefect.yaml leaves open, on this machine: forms that offer the stand-in first, and no monthly run that nobody asked for."""
+"""What deployments/prefect.yaml leaves open: here forms offer the stand-in first, and there is no monthly run that nobody asked for."""
 
 
 def register(home: Path, api_url: str) -> None:

@@ -4,7 +4,7 @@
 
 Both sides run one after the other in this process, with the latencies of latency/azure-minutes.yaml; then those scenarios that
 scenarios.yaml calls varied (with --thorough all of them) with the latencies times each further factor.
-Writes docs/bench/results.json and docs/bench/reuse.svg when everything was measured; see docs/bench.md.
+When everything was measured it writes docs/bench/results.json, docs/bench/reuse.svg and the tables in docs/bench.md, which explains them.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from typing import Any
 
 from infra.checkout import ROOT, build_source
 from tests.bench.prefect_api import prefect_api
-from tests.bench.report import draw, extrapolated, tables, where_it_went
+from tests.bench.report import draw, extrapolated, in_document, tables, where_it_went
 from tests.bench.scenarios import Scenarios, load_scenarios
 
 RESULTS = ROOT / "docs" / "bench" / "results.json"
+DOCUMENT = ROOT / "docs" / "bench.md"
 CHART = ROOT / "docs" / "bench" / "reuse.svg"
 FACTORS = (1.0, 0.5, 2.0)
 OVERHEAD = "overhead"
@@ -64,11 +65,12 @@ def measure(scenarios: Scenarios, wanted: list[str], factors: list[float], folde
         _say("overhead: no latency")
         packages = measure_packages(scenarios.overhead.packages, folder, _say)
         first, last = packages[0], packages[-1]
-        each = (last["seconds"] - first["seconds"]) / (last["packages"] - first["packages"]) * 1000
+        more = last["packages"] - first["packages"]
         results[OVERHEAD] = {
             "build": measure_build(scenarios, folder, _say),
             "packages": packages,
-            "ms_each": round(each, 2),
+            "ms_each": round((last["seconds"] - first["seconds"]) / more * 1000, 1),
+            "cpu_ms_each": round((last["cpu_s"] - first["cpu_s"]) / more * 1000, 1),
             "goal_ms_each": scenarios.overhead.goal_ms_each,
         }
     return results
@@ -107,6 +109,8 @@ def main() -> None:
         target.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
         if results["sweeps"]:
             draw(results, CHART if target == RESULTS else target.with_suffix(".svg"))
+    if target == RESULTS:
+        DOCUMENT.write_text(in_document(DOCUMENT.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 if __name__ == "__main__":

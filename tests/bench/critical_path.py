@@ -97,14 +97,25 @@ def lanes(minutes: Sequence[float], count: int) -> float:
 
 
 def pull_minutes(latency: LatencyProfile, wanted: PullImageInput) -> float:
-    """Minutes to transfer images in parallel lanes, each of which then waits for its turn to unpack."""
-    free = [0.0] * max(1, wanted.parallel)
-    unpacked = 0.0
-    for image in wanted.images:
-        arrived = heapq.heappop(free) + latency.minutes_of("guest.image-transfer", image.reference)
-        unpacked = max(unpacked, arrived) + latency.minutes_of("guest.image-unpack", image.reference)
-        heapq.heappush(free, unpacked)
-    return max(free)
+    """Minutes to pull images: each lane transfers one, waits for its turn to unpack it, and takes the next."""
+    waiting = list(wanted.images)
+    arrivals: list[tuple[float, int, float]] = []
+
+    def begin(at: float) -> None:
+        if waiting:
+            image = waiting.pop(0)
+            transfer = "guest.image-blob" if image.blobs else "guest.image-transfer"
+            arrived = at + latency.minutes_of(transfer, image.reference)
+            heapq.heappush(arrivals, (arrived, -len(waiting), latency.minutes_of("guest.image-unpack", image.reference)))
+
+    for _ in range(wanted.parallel):
+        begin(0.0)
+    done = 0.0
+    while arrivals:
+        arrived, _, unpacking = heapq.heappop(arrivals)
+        done = max(done, arrived) + unpacking
+        begin(done)
+    return done
 
 
 @dataclass

@@ -18,10 +18,12 @@ def prefect_api(home: Path) -> Iterator[int]:
     os.environ.update(prefect_environment(home, api_url=api_url))
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     try:
-        yield server.pid
         from prefect.events.worker import EventsWorker
         from prefect.logging.handlers import APILogWorker
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
+        with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            yield server.pid
         for worker in (APILogWorker, EventsWorker):
             worker.drain_all(timeout=10)
     finally:

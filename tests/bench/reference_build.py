@@ -91,7 +91,7 @@ PHASE_1 = (
     "set-winrm-start-mode",
     "install-feature",
 )
-PHASE_3 = ("register-expand-volume-task", "clear-build-leftover", "set-vhd-identity", "test-free-space")
+PHASE_3 = ("register-expand-volume-task", "clear-component-store", "clear-build-leftover", "set-vhd-identity", "test-free-space")
 """Stages by name, in AgentBaker's order; phase 2 is what our plan has between them."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 COLOURS = {"reference": "#9aa3ad", "ours": "#2f6fb5", "critical": "#222222"}
 
 
@@ -37,6 +38,15 @@ def tables(results: dict[str, Any]) -> str:
     if "overhead" in results:
         lines += ["", *_overhead(results["overhead"])]
     return "\n".join(lines).lstrip("\n")
+
+
+def in_document(text: str, results: dict[str, Any]) -> str:
+    """A document whose part between the marks is replaced by the tables of these results."""
+    before, rest = text.split(BEGIN, 1)
+    _, after = rest.split(END, 1)
+    machine = results["machine"]
+    made = f"Measured {results['made'][:10]} at commit {results['commit'][:12]}: {machine['processors']} processors, {machine['system']}."
+    return f"{before}{BEGIN}\n\n{made}\n\n```text\n{tables(results)}\n```\n\n{END}{after}"
 
 
 def extrapolated(sweeps: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -84,7 +94,8 @@ def _overhead(overhead: dict[str, Any]) -> list[str]:
         lines += _listed("longest steps, s", {step["name"]: step["seconds"] for step in slowest})
     if "packages" in overhead:
         counted = "; ".join(f"{one['packages']} in {one['seconds']:.1f} s" for one in overhead["packages"])
-        lines.append(f"packages: {counted}: {overhead['ms_each']:.1f} ms each (goal: at most {overhead['goal_ms_each']:.0f})")
+        each, cpu, goal = (overhead[name] for name in ("ms_each", "cpu_ms_each", "goal_ms_each"))
+        lines.append(f"packages: {counted}: {each:.1f} ms each, {cpu:.1f} ms of processors (goal: at most {goal:.0f})")
     return lines
 
 

@@ -20,7 +20,7 @@ from infra.azure.session import open_cloud
 from infra.background import BackgroundProcess
 from infra.guest.package import guest_scripts
 from infra.local.latency import LatencyProfile, load_latency
-from infra.profiles import load_profile, start_stand_in
+from infra.profiles import load_profile, start_stand_in, wait_for_deletions
 from tasks.progress import StepEvent, listening
 from tasks.resolve_lock import resolve_lock
 from tests.bench.critical_path import Image
@@ -96,6 +96,8 @@ class Workplace:
                 run.error = error.what
         run.seconds = round(time.monotonic() - started, 3)
         after = self._started()
+        # A deletion goes on in the cloud; it must not be in the way of what is measured next.
+        wait_for_deletions()
         run.operations = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
         return run
 

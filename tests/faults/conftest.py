@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-import tasks.build
 from images.loading import load_definition
-from infra.azure.profile import CloudProfile
 from infra.azure.session import open_cloud
 from infra.background import BackgroundProcess
-from infra.checkout import ROOT
 from infra.profiles import load_profile
 from tasks.resolve_lock import resolve_lock
 from tests.standin_fixtures import SMALL, FaultControl, write_definition
@@ -47,40 +42,6 @@ def layered(name: str, **changes: Any) -> dict[str, Any]:
 def groups_of(resource_groups: Callable[[], list[str]]) -> Callable[[str], list[str]]:
     """Resource groups of builds of a definition, by its name."""
     return lambda name: [group for group in resource_groups() if f"-{name}-" in group]
-
-
-@pytest.fixture
-def change_profile(profile: CloudProfile, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Gives the builds of this test other values of the profile."""
-
-    def change(**changes: Any) -> None:
-        monkeypatch.setattr(tasks.build, "load_profile", lambda name: load_profile(name).model_copy(update=changes))
-
-    return change
-
-
-def command(*arguments: str) -> list[str]:
-    """The command line of `winvhd` with these arguments."""
-    return [sys.executable, "-c", "from flows.cli.main import main; main()", *arguments]
-
-
-@pytest.fixture
-def run_command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `winvhd` to its end, its state and results in this test's folder; `environment` replaces variables."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        folders = {"WINVHD_STATE": str(tmp_path / "state"), "WINVHD_OUT": str(tmp_path / "out")}
-        return subprocess.run(
-            command(*arguments),
-            cwd=ROOT,
-            env={**os.environ, **folders, **environment},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-
-    return run
 
 
 def assert_clear(done: subprocess.CompletedProcess[str], exit_code: int, *words: str) -> None:

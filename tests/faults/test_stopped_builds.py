@@ -20,9 +20,9 @@ from infra.background import process_alive
 from infra.checkout import ROOT
 from infra.profiles import load_profile, start_stand_in
 from tasks.release_resources import reap_expired
-from tests.faults.conftest import bare, command
+from tests.faults.conftest import bare
 from tests.flow_attempt import let_leases_run_out
-from tests.standin_fixtures import write_definition
+from tests.standin_fixtures import command, write_definition
 
 PATIENCE_S = 30.0
 

@@ -41,22 +41,30 @@ def page() -> Iterator[Page]:
         browser.close()
 
 
-def test_image_chosen_in_the_form_is_built_and_shown(served: Served, page: Page, tmp_path: Path) -> None:
-    before = served.build_runs()
+def _open_form(page: Page, served: Served, deployment: str) -> None:
+    """The form of a deployment, on the way that a person takes."""
     page.goto(f"{served.ui}/deployments")
-    page.get_by_role("link", name="build-image").first.click()
+    page.get_by_role("link", name=deployment, exact=True).first.click()
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
 
+
+def _submitted(page: Page) -> str:
+    """Id of the run that the form's button makes."""
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").click()
+    page.wait_for_url(re.compile("/runs/flow-run/"))
+    return page.url.partition("/runs/flow-run/")[2].partition("?")[0]
+
+
+def test_image_chosen_in_the_form_is_built_and_shown(served: Served, page: Page, tmp_path: Path) -> None:
+    before = served.build_runs()
+    _open_form(page, served, "build-image")
     page.get_by_label("image").click()
     page.get_by_role("option", name=IMAGE, exact=True).click()
     page.screenshot(path=tmp_path / "form.png")
-    page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").click()
-
-    page.wait_for_url(re.compile("/runs/flow-run/"))
-    (run_id,) = served.build_runs() - before
-    assert run_id in page.url
+    run_id = _submitted(page)
+    assert served.build_runs() - before == {run_id}
     run = served.wait_for(run_id, {"COMPLETED"})
     assert (run["name"], run["parameters"]["image"]) == (f"build {IMAGE} on local", IMAGE)
 
@@ -72,3 +80,46 @@ def test_image_chosen_in_the_form_is_built_and_shown(served: Served, page: Page,
     inventory = Inventory.model_validate_json((served.build_folder(run_id, IMAGE) / "inventory.json").read_text())
     expect(page.get_by_role("heading", name=re.compile(rf"^{IMAGE} {re.escape(inventory.os.version)}\."))).to_be_visible()
     page.screenshot(path=tmp_path / "notes.png")
+
+
+def test_form_of_a_private_fix_takes_lists_choices_and_registry_values(served: Served, page: Page, tmp_path: Path) -> None:
+    _open_form(page, served, "validate-private-fix")
+    page.get_by_label("source", exact=True).fill("no-such-block")
+    page.get_by_label("sha256", exact=True).fill("a" * 64)
+    page.get_by_label("kind", exact=True).click()
+    page.get_by_role("option", name="msu", exact=True).click()
+    page.get_by_role("button", name="Add item").nth(1).click()
+    page.get_by_label("Path", exact=True).fill(r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State")
+    page.get_by_label("Name", exact=True).fill("HNSControlFlag")
+    page.get_by_label("Value", exact=True).fill("64")
+    page.screenshot(path=tmp_path / "private-form.png", full_page=True)
+    run_id = _submitted(page)
+
+    given = served.get(f"/flow_runs/{run_id}")["parameters"]
+    assert (given["kind"], given["suites"]) == ("msu", ["first-boot", "networking", "node-bootstrap"])
+    (setting,) = given["registry"]
+    assert (setting["name"], setting["value"]) == ("HNSControlFlag", 64)
+    # Whose block is missing is told before anything is built.
+    run = served.wait_for(run_id, {"FAILED"})
+    assert run["name"] == f"private fix {'a' * 12} on windows-2022-containerd"
+    assert "no-such-block" in run["state"]["message"]
+    assert served.resource_groups() == []
+
+
+def test_form_of_a_month_takes_images_and_a_moment(served: Served, page: Page, tmp_path: Path) -> None:
+    _open_form(page, served, "monthly-preview")
+    expect(page.get_by_label("kind", exact=True)).to_contain_text("preview")
+    page.get_by_label("images", exact=True).click()
+    page.get_by_role("option", name=IMAGE, exact=True).click()
+    page.keyboard.press("Escape")
+    page.get_by_label("feed", exact=True).fill("no-such-feed.yaml")
+    page.get_by_text("date-time").click()
+    page.screenshot(path=tmp_path / "monthly-form.png", full_page=True)
+    page.get_by_text("None", exact=True).click()
+    run_id = _submitted(page)
+
+    given = served.get(f"/flow_runs/{run_id}")["parameters"]
+    assert (given["kind"], given["images"], given["as_of"]) == ("preview", [IMAGE], None)
+    run = served.wait_for(run_id, {"FAILED"})
+    assert re.fullmatch(rf"20\d\d-\d\d preview of {IMAGE} on local", run["name"])
+    assert "no-such-feed.yaml" in run["state"]["message"]

@@ -2,6 +2,10 @@
 
 `ctr images pull repository@digest` records that very name, and the CRI plugin, told of it, the config's digest; `ctr images tag` adds the
 name by tag, with the same target (containerd: cmd/ctr/commands/images, internal/cri/server/images/image_pull.go).
+
+The script's mirror is part of the model: in a pull's first try containerd asks it for each blob, follows it to the blob cache where that
+has one, and asks the registry for what it does not get (docs/hosts.md). Seen with ctr and containerd 1.6: after 403, 404 and a refused
+connection the registry is asked, without a word from ctr; wrong bytes end the pull.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +63,18 @@ class _Pulled:
     outcome: PulledImage
 
 
+class _Sources:
+    """Where the blobs of one try come from."""
+
+    def __init__(self, mirror: Mapping[str, str]) -> None:
+        self.mirror = mirror
+        """Read URL by digest of the blobs that the cache has."""
+        self.cache = False
+        """True when a blob came from the cache."""
+        self.registry = False
+        """True when one came from its registry."""
+
+
 class ImagePuller:
     """Pulls for one run of the stage; blobs that several images share travel once."""
 
@@ -76,12 +92,15 @@ class ImagePuller:
         """(outcomes in order, True when anything changed); StageFailureError when one image can not be pulled."""
         done: list[str] = []
         before = {image.name: image for image in containerd.images(self._run.disk)}
+        mirror = self._mirror([image for image in images if not _is_named(image, before)])
 
         def pull(image: ImageToPull) -> _Pulled:
-            if image.reference in before and before[image.reference].digest == image.digest:
+            if _is_named(image, before):
                 return _Pulled((), PulledImage(reference=image.reference, digest=image.digest, attempts=0))
+            sources = iter([_Sources(mirror)])
             try:
-                names, tries = with_attempts(self._run, attempts, lambda: self._pull(image))
+                # The first try goes through the mirror, the others straight to the registry.
+                names, tries = with_attempts(self._run, attempts, lambda: self._pull(image, next(sources, _Sources({}))))
             except StageFailureError as error:
                 if error.code in _CODES:
                     raise
@@ -97,7 +116,18 @@ class ImagePuller:
             containerd.write_images(self._run.disk, tuple(after.values()), self._run.now)
         return tuple(one.outcome for one in pulled), changed or self.written > 0
 
-    def _pull(self, image: ImageToPull) -> tuple[StoredImage, ...]:
+    def _mirror(self, images: Sequence[ImageToPull]) -> dict[str, str]:
+        addresses: dict[str, str] = {}
+        for image in images:
+            for blob in image.blobs:
+                if blob.url:
+                    addresses[f"sha256:{blob.sha256}"] = blob.url
+                else:
+                    lacking = f"{image.reference}: the cache does not have sha256:{blob.sha256}, it comes from the registry"
+                    self._run.context.emit_stderr(f"{lacking}\r\n")
+        return addresses
+
+    def _pull(self, image: ImageToPull, sources: _Sources) -> tuple[StoredImage, ...]:
         repository, began = _Repository.of(image.reference), time.monotonic()
         top = self._manifest(repository, image)
         document = json.loads(top)
@@ -108,14 +138,17 @@ class ImagePuller:
             if descriptor is None:
                 build = self._run.machine.build
                 raise StageFailureError("pull-failed", f"{image.reference}: no match for platform windows/amd64 build {build} in manifest")
-            manifest = json.loads(self._blob(repository, "manifests", descriptor))
+            manifest = json.loads(self._blob(repository, "manifests", descriptor, _Sources({})))
         parts = (manifest["config"], *manifest["layers"])
         is_there = all(containerd.has_blob(self._run.disk, str(part["digest"])) for part in parts)
         for part in parts:
             self._run.check_stopped()
-            self._blob(repository, "blobs", part)
+            self._blob(repository, "blobs", part, sources)
+        if sources.registry or sources.cache:
+            # Both at once where a part came from each; an image whose parts came with another one takes no time of its own.
+            operation = "guest.image-transfer" if sources.registry else "guest.image-blob"
+            self._run.take(operation, image.reference, since=began)
         if not is_there:
-            self._run.take("guest.image-transfer", image.reference, since=began)
             with self._unpacking:
                 self._run.take("guest.image-unpack", image.reference)
         self._keep(image.digest, top)
@@ -137,19 +170,36 @@ class ImagePuller:
             raise StageFailureError("hash-mismatch", f"expected {image.digest}, got {actual}")
         return content
 
-    def _blob(self, repository: _Repository, kind: str, descriptor: dict[str, Any]) -> bytes:
+    def _blob(self, repository: _Repository, kind: str, descriptor: dict[str, Any], sources: _Sources) -> bytes:
         digest = str(descriptor["digest"])
         with self._guard:
             lock = self._locks.setdefault(digest, threading.Lock())
         with lock:
             if containerd.has_blob(self._run.disk, digest):
                 return containerd.read_blob(self._run.disk, digest) or b""
-            content = self._get(repository.url(kind, digest)).content
+            content = self._cached(digest, sources)
+            if content is None:
+                content = self._get(repository.url(kind, digest)).content
+                sources.registry = True
             actual = f"sha256:{hashlib.sha256(content).hexdigest()}"
             if actual != digest:
                 raise StageFailureError("hash-mismatch", f"expected {digest}, got {actual}")
             self._keep(digest, content)
             return content
+
+    def _cached(self, digest: str, sources: _Sources) -> bytes | None:
+        """What the mirror leads to, None when it leads nowhere or is refused there."""
+        url = sources.mirror.get(digest)
+        if url is None:
+            return None
+        try:
+            content = self._run.fetch(self._client, url).content
+        except StageFailureError as error:
+            if error.code == "network-unreachable":
+                raise
+            return None
+        sources.cache = True
+        return content
 
     def _keep(self, digest: str, content: bytes) -> None:
         if containerd.has_blob(self._run.disk, digest):
@@ -161,3 +211,8 @@ class ImagePuller:
 
     def _get(self, url: str) -> httpx.Response:
         return self._run.fetch(self._client, url, {"Accept": _ACCEPT})
+
+
+def _is_named(image: ImageToPull, stored: Mapping[str, StoredImage]) -> bool:
+    """True when the tag has the digest already: it is set when a pull has come to its end."""
+    return image.reference in stored and stored[image.reference].digest == image.digest

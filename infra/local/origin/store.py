@@ -39,8 +39,9 @@ class OriginStore:
         It has what its tags held that were asked for so far, also after a tag moved on.
         """
         file = self._blob_file(digest)
-        is_there = file is not None and self._mark(registry, repository, digest).exists() and file.exists()
-        return file.read_bytes() if file is not None and is_there else None
+        if file is None or not self._mark(registry, repository, digest).exists() or not file.exists():
+            return None
+        return file.read_bytes()
 
     def _blob_file(self, digest: str) -> Path | None:
         algorithm, _, value = digest.partition(":")

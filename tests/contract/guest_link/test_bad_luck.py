@@ -29,9 +29,11 @@ from infra.guest.link import GuestLink
 from infra.local.guest.process import GuestProcess
 from infra.local.latency import LatencyProfile
 from infra.local.machine import services
+from infra.local.origin.server import create_app
 from tests.contract.guest_link.build_guest import LIMITS, BuildGuest, wait_for
 from tests.contract.guest_link.conftest import MakeLink
 from tests.contract.guest_link.scripted_guest import ScriptedGuest, say
+from tests.unit.local.origin.serving import serve
 
 SPACE = FreeSpaceInput(minimum_free_bytes=5)
 RESULT = b'{"event":"result","changed":false,"free_bytes":5}\n'
@@ -177,6 +179,19 @@ def test_stopped_or_missing_containerd_is_named(build: BuildGuest, build_link: G
     with pytest.raises(StageError) as caught:
         build_link.run_stage(PULL_IMAGES, wanted, run_id="a")
     assert caught.value.code == code
+
+
+def test_digest_that_the_registry_does_not_have_is_told_with_what_to_do(tmp_path: Path, base_disk: Path) -> None:
+    gone = ImageToPull(reference="mcr.microsoft.com/oss/v2/kubernetes/pause:3.10.2", digest="sha256:" + "0" * 64)
+    with serve(create_app(tmp_path / "origin")) as gateway, BuildGuest(base_disk, tmp_path / "disks", outside=gateway) as build:
+        boot = build.host._vms[build.vm_id].boot
+        assert boot is not None
+        services.set_service(boot.disk, "containerd", services.AUTO)
+        with GuestLink(build.contact(), limits=LIMITS) as link, pytest.raises(StageError) as caught:
+            link.upload_scripts()
+            link.run_stage(PULL_IMAGES, PullImageInput(images=(gone,), parallel=1, attempts=3), run_id="a")
+    assert (caught.value.code, "run `winvhd lock`" in caught.value.hint) == ("manifest-unknown", True)
+    assert f"the registry does not have mcr.microsoft.com/oss/v2/kubernetes/pause@{gone.digest}" in str(caught.value)
 
 
 def test_unreachable_blob_storage_is_named_without_the_token(build: BuildGuest, build_link: GuestLink) -> None:

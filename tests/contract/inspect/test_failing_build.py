@@ -11,8 +11,8 @@ import pytest
 from flows.build_image import build_image
 from flows.choices import ImageChoice
 from images.errors import InventoryMismatchError
-from infra.azure.profile import CloudProfile
 from infra.azure.page_blob import download_vhd
+from infra.azure.profile import CloudProfile
 from tests.contract.inspect.foreign_changes import volume_of
 
 

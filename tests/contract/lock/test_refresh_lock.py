@@ -209,6 +209,13 @@ class TestBuilds:
         assert again == first.model_copy(update={"base_version": OLDER["version"]})
         assert len(image.refresh().difference.changes) == 2
 
+    def test_an_image_whose_digest_the_stand_in_can_not_give_is_locked_anew(self, image: LockedImage, cloud: Cloud) -> None:
+        image.define(**RUNTIME, container_images=[PAUSE])
+        first = resolve_lock(image.definition, image.file, cloud)
+        path = lock_path(image.file, LockOrigin.STAND_IN)
+        path.write_text(path.read_text().replace(first.container_images[0].digest, f"sha256:{'0' * 64}"))
+        assert resolve_lock(image.definition, image.file, cloud) == first
+
     def test_another_definition_gets_another_lock(self, image: LockedImage, cloud: Cloud) -> None:
         first = resolve_lock(image.definition, image.file, cloud)
         image.define(os_disk_gib=40)

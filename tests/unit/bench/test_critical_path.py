@@ -66,6 +66,12 @@ def test_pulls_transfer_side_by_side_and_unpack_in_turn() -> None:
     assert pull_minutes(latency, PullImageInput(images=images, parallel=1, attempts=1)) == 3 * (2 + 3)
 
 
+def test_a_small_image_is_unpacked_while_a_large_one_is_still_on_its_way() -> None:
+    latency = LatencyProfile(minutes={"guest.image-transfer": 1, "guest.image-transfer */large": 10, "guest.image-unpack": 1})
+    images = tuple(ImageToPull(reference=f"mcr.microsoft.com/{name}", digest="sha256:0") for name in ("large", "a", "b", "c"))
+    assert pull_minutes(latency, PullImageInput(images=images, parallel=2, attempts=1)) == 11
+
+
 def test_a_whole_build_goes_through_every_layer_and_the_boot_test(image: Image) -> None:
     path = build_path(LATENCY, image)
     assert path.ends_at == pytest.approx(sum(minutes for _, minutes in path.path))

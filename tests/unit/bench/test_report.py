@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.report import draw, extrapolated, tables, where_it_went
+from tests.bench.report import BEGIN, END, draw, extrapolated, in_document, tables, where_it_went
 
 
 def sweep(factor: float, *, minutes: float = 40.0, own_s: float = 5.0) -> dict[str, Any]:
@@ -52,3 +52,13 @@ def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
         draw(results, tmp_path / name)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
     assert "Cold" in (tmp_path / "one.svg").read_text()
+
+
+def test_only_the_part_between_the_marks_of_a_document_changes() -> None:
+    results = {"made": "2026-11-26T05:00:00+00:00", "commit": "abc", "machine": {"processors": 2, "system": "Linux"}, "sweeps": [sweep(1)]}
+    text = in_document(f"# Title\n{BEGIN}\nyesterday\n{END}\nthe rest\n", results)
+    assert text.startswith("# Title\n")
+    assert text.endswith("\nthe rest\n")
+    assert "yesterday" not in text
+    assert "2 processors, Linux" in text
+    assert in_document(text, results) == text

@@ -10,8 +10,9 @@ import httpx
 import pytest
 
 from images.errors import ArtifactError
+from infra.fetch.http import FetchFailed
 from infra.fetch.registry import Registry, split_reference
-from tests.unit.fetch.serving import Answer, Server
+from tests.unit.fetch.serving import Answer, Server, serving
 
 HOST = "registry.example"
 REFERENCE = f"{HOST}/team/thing:1.0"
@@ -68,6 +69,7 @@ def test_an_image_is_locked_to_the_digest_of_the_index_its_tag_names(server: Ser
     locked = registry.lock_image(REFERENCE, BUILD)
     assert (locked.digest, locked.manifest) == (_digest(INDEX), _digest(MANIFEST))
     assert (locked.os_version, locked.size_bytes) == ("10.0.20348.5499", 2100)
+    assert [(f"sha256:{blob.sha256}", blob.size_bytes) for blob in locked.blobs] == [(_digest(b"config"), 100), (_digest(b"layer"), 2000)]
     asked = server.asked[0]
     assert INDEX_TYPE in asked.headers["Accept"]
     assert "application/vnd.docker.distribution.manifest.v2+json" in asked.headers["Accept"]
@@ -104,6 +106,7 @@ class TestSingleManifests:
         assert locked.digest == locked.manifest == _digest(manifest)
         assert locked.os_version == "10.0.17763.1"
         assert locked.size_bytes > 1000
+        assert [blob.size_bytes for blob in locked.blobs] == [locked.size_bytes - 1000, 1000]
 
     def test_one_for_linux_is_refused(self, server: Server, registry: Registry) -> None:
         self._serve(server, os="linux", architecture="arm64")
@@ -133,6 +136,18 @@ def test_an_image_against_the_specification_is_refused(server: Server, registry:
     with pytest.raises(ArtifactError, match=r"OCI specification|HTTP 404") as caught:
         registry.lock_image(REFERENCE, BUILD)
     assert caught.value.hint
+
+
+def test_layers_that_lie_elsewhere_or_have_another_kind_of_digest_are_not_among_an_images_blobs(server: Server, registry: Registry) -> None:
+    foreign = _layer(None, b"base") | {"urls": ["https://elsewhere.example/base"]}
+    longer = _layer(None, b"longer") | {"digest": "sha512:" + "0" * 128}
+    own, config = _layer(None, b"own"), _layer(None, b"config")
+    body = _json({"config": config, "layers": [foreign, longer, own, own]})
+    server.on(f"{MANIFESTS}/1.0", Answer(_json({"manifests": [{"digest": _digest(body), "platform": PLATFORM}]})))
+    server.on(f"{MANIFESTS}/{_digest(body)}", Answer(body))
+    locked = registry.lock_image(REFERENCE, BUILD)
+    assert [f"sha256:{blob.sha256}" for blob in locked.blobs] == [config["digest"], own["digest"]]
+    assert locked.size_bytes == sum(part["size"] for part in (config, foreign, longer, own, own))
 
 
 def test_sizes_that_are_none_are_against_the_specification(server: Server, registry: Registry) -> None:
@@ -262,3 +277,21 @@ class TestTokens:
         server.on(f"{MANIFESTS}/1.0", refusal, refusal, Answer(INDEX))
         server.on("/auth.example/token", Answer(status=503), Answer(_json({"token": "t0"})))
         assert registry.lock_image(REFERENCE, BUILD).digest == _digest(INDEX)
+
+    def test_a_blob_comes_from_where_the_registry_sends_its_reader_who_keeps_the_token_to_himself(
+        self, server: Server, registry: Registry
+    ) -> None:
+        blob = f"/{HOST}/v2/team/thing/blobs/{_digest(b'layer')}"
+        with serving() as cdn:
+            redirect = Answer(status=307, headers={"Location": cdn.on("/data", Answer(b"layer"))})
+            server.on(blob, Answer(status=401, headers={"WWW-Authenticate": self.CHALLENGE}), redirect)
+            server.on("/auth.example/token", Answer(_json({"token": "t0"})))
+            with registry.streamed_blob(f"https:/{blob}") as response:
+                assert response.read() == b"layer"
+            assert [asked.headers.get("Authorization") for asked in server.asked] == [None, None, "Bearer t0"]
+            assert ["Authorization" in asked.headers for asked in cdn.asked] == [False]
+
+    def test_a_blob_that_is_refused_for_ever_is_told_as_it_was_refused(self, server: Server, registry: Registry) -> None:
+        with pytest.raises(FetchFailed, match="HTTP 404"), registry.streamed_blob(f"https://{HOST}/v2/team/thing/blobs/sha256:0"):
+            pass
+        assert len(server.asked) == 1

@@ -35,7 +35,9 @@ def test_help_names_every_command_and_every_exit_code(runner: CliRunner) -> None
         assert f"{code}: {kind.title}" in done.output
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, "import agentbaker", "checkpoints list", "checkpoints prune", "local up", "local down", "local status"])
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, "import agentbaker", "checkpoints list", "checkpoints prune", "local up", "local down", "local status"]
+)
 def test_every_command_explains_itself(runner: CliRunner, command: str) -> None:
     done = runner.invoke(app, [*command.split(), "--help"])
     assert done.exit_code == 0

@@ -55,6 +55,7 @@ def test_stages_come_in_the_order_that_windows_needs() -> None:
         "install-capability",
         "set-openssh-server",
         "install-update",
+        "clear-component-store",
         "set-winrm-start-mode",
         "install-feature",
     ]

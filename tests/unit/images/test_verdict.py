@@ -129,6 +129,18 @@ def test_the_table_has_mean_seconds_and_no_version_file_or_message() -> None:
     assert "why" not in str(table)
 
 
+def test_the_table_begins_with_the_checks_that_differ() -> None:
+    baseline = [*runs("p", "names resolve"), *runs("ff", "an endpoint is made"), *runs("p", "a network is made")]
+    patched = [*runs("p", "names resolve"), *runs("p", "an endpoint is made"), *runs("ff", "a network is made")]
+    table = verdict_table(judge_fix(baseline, patched))
+    assert [(row["change"], row["check"]) for row in table] == [
+        ("fixed", "an endpoint is made"),
+        ("regression", "a network is made"),
+        ("same", "names resolve"),
+    ]
+    assert list(table[0])[:3] == ["change", "suite", "check"]
+
+
 def test_the_text_names_the_fix_by_its_hash_alone() -> None:
     text = verdict_text(judge_fix(runs("ff"), runs("p")), FIX)
     assert text.startswith("# Private fix 3f0c9a1b22d4: fixed\n")

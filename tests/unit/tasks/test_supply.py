@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from images.errors import ArtifactError, CancelledError, CloudError
+from images.lock import LockedBlob, LockedContainerImage
 from infra.azure.blob_storage import ArtifactCache
 from infra.azure.session import Cloud
 from tasks.supply import Artifact, ArtifactSupply, artifacts_of
@@ -130,3 +132,41 @@ def test_a_lock_needs_its_runtime_packages_updates_and_oci_files_each_once() -> 
     assert artifacts[-1].url == f"https://registry.example/v2/wcn/blobs/sha256:{oci[0]}"
     doubled = lock.model_copy(update={"files": (*lock.files, lock.files[0])})
     assert artifacts_of(doubled) == artifacts
+
+
+def test_layers_of_container_images_come_last_each_once_and_may_be_missing() -> None:
+    lock = lock_of(rich_definition())
+    shared, own = LockedBlob(sha256="a" * 64, size_bytes=7), LockedBlob(sha256="b" * 64, size_bytes=1)
+    also_a_file = LockedBlob(sha256=lock.files[0].sha256, size_bytes=lock.files[0].size_bytes)
+    images = [
+        LockedContainerImage(reference=f"registry.example/{name}:1", digest="sha256:" + "0" * 64, blobs=blobs)
+        for name, blobs in (("base", (shared,)), ("app", (shared, own, also_a_file)))
+    ]
+    artifacts = artifacts_of(lock.model_copy(update={"container_images": tuple(images)}))
+    assert artifacts[:-2] == artifacts_of(lock)
+    assert [(file.url, file.size_bytes) for file in artifacts[-2:]] == [
+        (f"https://registry.example/v2/base/blobs/sha256:{shared.sha256}", 7),
+        (f"https://registry.example/v2/app/blobs/sha256:{own.sha256}", 1),
+    ]
+    assert [file.optional for file in artifacts] == [False] * (len(artifacts) - 2) + [True] * 2
+    assert all(file.in_registry for file in artifacts[-2:])
+
+
+def test_a_layer_that_can_not_be_had_has_no_address_and_stops_nothing(cache: ArtifactCache, origin: Server) -> None:
+    file = _artifact(origin, "a.zip", b"a")
+    gone = Artifact("https://registry.example/v2/app/blobs/sha256:0", "0" * 64, 1, in_registry=True, optional=True)
+    supply = _supply(cache, origin)
+    seen: Progress = []
+    supply.fill([file, gone], lambda name, done, total: seen.append((name, done, total)))
+    assert (bool(supply.address(file.sha256)), supply.address(gone.sha256)) == (True, "")
+    assert [(name.partition(",")[0], done) for name, done, _ in seen] == [("a.zip", 1), ("sha256:0: not cached", 2)]
+
+
+def test_a_registrys_blob_is_fetched_with_the_token_that_the_registry_asks_for(cache: ArtifactCache, origin: Server) -> None:
+    challenge = {"WWW-Authenticate": 'Bearer realm="https://auth.example/token"'}
+    origin.on("/auth.example/token", Answer(b'{"token": "t0"}'))
+    file = _artifact(origin, "blob", b"layer", Answer(status=401, headers=challenge), Answer(b"layer"))
+    supply = _supply(cache, origin)
+    supply.fill([dataclasses.replace(file, in_registry=True)], lambda *_: None)
+    assert _read(supply.address(file.sha256)) == b"layer"
+    assert origin.asked[-1].headers["Authorization"] == "Bearer t0"

@@ -54,7 +54,7 @@ def clear_component_store(run: StageRun, _: NoInput) -> ComponentStoreResult:
     """Superseded packages removed; refused while an operation waits for a restart, as DISM does (CBS_E_PENDING)."""
     with run.machine.lock:
         if cbs.is_reboot_pending(run.disk):
-            raise StageFailureError("native-command-failed", f"dism.exe ended with exit code {PENDING}: an operation waits for a restart")
+            raise StageFailureError("command-failed", f"dism.exe ended with exit code {PENDING}: an operation waits for a restart")
         removed = cbs.remove_superseded(run.disk)
     return ComponentStoreResult(changed=bool(removed), free_bytes=run.machine.free_bytes)
 

@@ -150,3 +150,15 @@ def test_other_releases_install_their_own_updates(make_box: Callable[..., Box], 
     install(box, url, promised=f"{build}.65000", installer="wusa" if build == 17763 else "dism")
     box.boot()
     assert box.machine.os_build == f"{build}.65000"
+
+
+def test_superseded_components_go_after_the_restart_and_not_before(box: Box) -> None:
+    assert box.result("Clear-ComponentStore.ps1")["changed"] is False
+    install(box, NEWER, promised="20348.5600")
+    refused = box.run("Clear-ComponentStore.ps1")
+    assert refused.exit_code != 0
+    assert refused.last["code"] == "command-failed"
+    box.boot()
+    assert box.result("Clear-ComponentStore.ps1")["changed"] is True
+    assert box.result("Clear-ComponentStore.ps1")["changed"] is False
+    assert kbs(box) == {"KB5999001", "KB5120241", "KB5120705"}

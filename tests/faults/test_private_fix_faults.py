@@ -1,0 +1,231 @@
+"""Private fixes that go wrong: each ends with a text that says what to do and names nothing private, and leaves no machine behind."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect.blocks.system import Secret
+
+from flows.validate_private_fix import validate_private_fix
+from images.errors import BuildError, ConfigurationError, PrivateValidationError
+from infra.azure.session import Cloud
+from infra.checkout import output_folder
+from infra.local.origin.private_fixes import fix_url
+from infra.prefect.private_fix_source import PrivateFixSource
+from tests.faults.conftest import layered
+from tests.flow_attempt import Attempt, Moment, in_a_process, new_run
+from tests.private_fixes import FIRST_BOOT, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
+from tests.standin_fixtures import FaultControl
+from tests.unit.fetch.serving import Answer, Server, serving
+
+SAS = "sp=r&sr=b&se={ends:%Y-%m-%dT%H:%M:%SZ}&sig=canarysignature%3D"
+
+
+@pytest.fixture
+def image(define: Callable[..., str]) -> str:
+    """The same definition for all tests: the first one saves its layers in the private scope only, so each builds its own."""
+    return define(**layered("unlucky", registry=None))
+
+
+@pytest.fixture
+def storage() -> Iterator[Server]:
+    """Somebody's storage account."""
+    with serving() as running:
+        yield running
+
+
+def sas(**changes: Any) -> str:
+    return SAS.format(ends=datetime.now(UTC) + timedelta(**(changes or {"hours": 6})))
+
+
+def served(storage: Server, file: str, body: bytes, **answer: Any) -> dict[str, Any]:
+    """A fix of a test's own making behind a SAS, as the parameters of a validation."""
+    url = storage.on(f"/canaryfolder/{file}", Answer(body, **answer))
+    return keep_fix(file, f"{url}?{sas()}", body)
+
+
+def failure_of(attempt: Attempt) -> BuildError:
+    """What ended a validation."""
+    with pytest.raises(BuildError) as caught:
+        attempt.state.result()
+    return caught.value
+
+
+def assert_nothing_private(attempt: Attempt, *more: str) -> None:
+    """Neither the run's state nor its error tells where the fix came from."""
+    error = failure_of(attempt)
+    said = f"{error} {error!r} {error.__cause__!r} {attempt.state.message}"
+    for word in ("canary", "privatefixes", "sig=", *more):
+        assert word not in said, said
+
+
+def assert_no_machine_left(cloud: Cloud, attempt: Attempt) -> None:
+    scope = scope_of_run(attempt)
+    assert [group for group in groups_in(cloud, scope) if "checkpoints" not in group] == []
+    digits = scope.removeprefix("private-")
+    assert [path.name for path in output_folder().iterdir() if digits in path.name] == []
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (f"https://x.example.com/canary.msu?{sas(hours=-1)}", "its SAS expired at"),
+        (f"https://x.example.com/canary.msu?{sas(days=30)}", "good for more than 7 days"),
+        (f"https://x.example.com/canary.msu?{sas()}".replace("sp=r", "sp=rwd"), "allows something else than reading"),
+        (f"https://x.example.com/canary?{sas()}".replace("sr=b", "sr=c"), "opens more than one blob"),
+        ("https://x.example.com/canary.msu", "not a URL with a SAS"),
+    ],
+)
+def test_an_address_that_can_not_be_used_ends_the_run_before_anything_is_made(url: str, words: str, image: str, cloud: Cloud) -> None:
+    before = container_names(cloud)
+    attempt = validate(image, keep_fix("20348.5510/fixed.msu", url))
+    error = failure_of(attempt)
+    assert isinstance(error, ConfigurationError)
+    assert words in error.what
+    assert "SAS" in error.hint
+    assert_nothing_private(attempt, "canary")
+    assert container_names(cloud) == before
+
+
+def test_no_other_secret_can_be_named(image: str, cloud: Cloud) -> None:
+    Secret(value=f"https://x.example.com/canary?{sas()}").save("not-a-source", overwrite=True, _sync=True)  # type: ignore[call-arg]
+    before = container_names(cloud)
+    for name in ("not-a-source", "not-there"):
+        attempt = validate(image, {"source": name, "sha256": "0" * 64, "kind": "msu"})
+        error = failure_of(attempt)
+        assert isinstance(error, ConfigurationError)
+        assert f"there is no PrivateFixSource block called '{name}'" in error.what
+        assert "Private fix source" in error.hint
+        assert_nothing_private(attempt)
+    assert container_names(cloud) == before
+
+
+def malformed_zip() -> bytes:
+    return b"PK\x03\x04 canary: the rest never came"
+
+
+def zip_outside_of_c() -> bytes:
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("../canary.sys", b"x")
+    return target.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("file", "body", "code"), [("broken.zip", malformed_zip(), "bad-fix"), ("outside.zip", zip_outside_of_c(), "bad-fix")]
+)
+def test_a_zip_that_is_none_is_told_as_a_bad_fix(file: str, body: bytes, code: str, image: str, storage: Server, cloud: Cloud) -> None:
+    attempt = validate(image, served(storage, file, body), suites=[FIRST_BOOT])
+    assert_told(attempt, code, "Windows/System32/drivers/x.sys")
+    assert_no_machine_left(cloud, attempt)
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "code", "hint"),
+    [
+        ("20348.5520/fixed.msu", {"sha256": "ab" * 32}, "hash-mismatch", "sha256 of the very file"),
+        ("20348.5521/rolled-back.msu", {}, "fix-rolled-back", "0x800f0922"),
+        ("20348.5522/installer-fails.cab", {}, "fix-failed", "0x800f0922"),
+        ("26100.5000/fixed.msu", {}, "wrong-windows", "for the build of this image"),
+    ],
+)
+def test_a_fix_that_windows_does_not_take_is_told_with_what_to_do(
+    path: str, changes: dict[str, Any], code: str, hint: str, image: str, cloud: Cloud
+) -> None:
+    attempt = validate(image, keep_fix(path) | changes, suites=[FIRST_BOOT])
+    assert_told(attempt, code, hint)
+    assert_nothing_private(attempt, path, path.rpartition("/")[2], "KB99")
+    assert_no_machine_left(cloud, attempt)
+    # What it was is for who may see it: in the container, until that expires.
+    assert any(name.endswith("/build-log.txt") for name in blob_names(cloud, scope_of_run(attempt)))
+
+
+def assert_told(attempt: Attempt, code: str, hint: str) -> None:
+    error = failure_of(attempt)
+    assert isinstance(error, PrivateValidationError), repr(error)
+    assert error.what.startswith("the patched image could not be built: a stage failed: ")
+    assert error.what.endswith(code)
+    assert hint in error.hint
+    assert scope_of_run(attempt) in error.kept
+    assert_nothing_private(attempt)
+
+
+def test_a_sas_that_is_revoked_while_the_image_is_built(image: str, storage: Server, cloud: Cloud) -> None:
+    fix = served(storage, "revoked.msu", b"", status=403)
+    attempt = validate(image, fix, suites=[FIRST_BOOT])
+    assert_told(attempt, "download-refused", "make a new SAS")
+    assert_no_machine_left(cloud, attempt)
+
+
+def test_trouble_of_the_cloud_is_told_by_its_kind_alone(image: str, cloud: Cloud, faults: FaultControl) -> None:
+    faults({"point": "arm.vm.allocate", "times": None, "fault": {"code": "AllocationFailed", "status": 409, "message": "canary"}})
+    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), suites=[FIRST_BOOT])
+    error = failure_of(attempt)
+    assert isinstance(error, PrivateValidationError)
+    assert "no VM could be allocated" in error.what
+    assert "build-log.txt" in error.hint
+    assert_nothing_private(attempt)
+    assert_no_machine_left(cloud, attempt)
+
+
+def test_a_fault_of_the_program_tells_nothing_of_the_fix(image: str, cloud: Cloud) -> None:
+    def fail(event: object) -> None:
+        if str(getattr(event, "step", "")).startswith("Private fix"):
+            raise LookupError(fix_url("20348.5510/fixed.msu"))
+
+    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), fail, suites=[FIRST_BOOT])
+    error = failure_of(attempt)
+    assert error.what == "the patched image could not be built: a fault of the program"
+    assert_nothing_private(attempt)
+    assert_no_machine_left(cloud, attempt)
+    scope = scope_of_run(attempt)
+    (log,) = [name for name in blob_names(cloud, scope) if name.startswith("patched-") and name.endswith("build-log.txt")]
+    text = cloud.blobs().get_blob_client(scope, log).download_blob().readall().decode()
+    assert "LookupError: [redacted]" in text
+    assert "privatefixes" not in text
+
+
+def test_a_terminated_run_leaves_no_machine_and_no_folder(image: str, cloud: Cloud) -> None:
+    flow_run_id = new_run(validate_private_fix, image=image, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
+    scope = f"private-{flow_run_id.hex[:12]}"
+    with in_a_process(validate_private_fix, flow_run_id) as running:
+        running.wait_for(Moment("start", "Private fix"))
+        assert len(groups_in(cloud, scope)) >= 2
+        os.kill(running.process.pid, signal.SIGTERM)
+        running.end()
+    ends_at = time.monotonic() + 30
+    while left := [group for group in groups_in(cloud, scope) if "checkpoints" not in group]:
+        assert time.monotonic() < ends_at, left
+        time.sleep(0.2)
+    assert [path.name for path in output_folder().iterdir() if flow_run_id.hex[:12] in path.name] == []
+
+
+def test_the_folders_of_a_killed_run_are_found_by_the_purge(image: str, cloud: Cloud) -> None:
+    from tasks.purge_private import private_work, purge_scope
+
+    flow_run_id = new_run(validate_private_fix, image=image, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
+    scope = f"private-{flow_run_id.hex[:12]}"
+    with in_a_process(validate_private_fix, flow_run_id, Moment("start", "Private fix")) as running:
+        assert running.end()[0] == -signal.SIGKILL
+    (found,) = [work for work in private_work(cloud) if work.scope == scope]
+    assert sorted(Path(folder).name for folder in found.folders) == sorted(f"{side}-{scope[8:]}" for side in ("baseline", "patched"))
+    assert len(found.groups) == 2
+    assert sorted(found.running) == sorted(f"{side}-{scope[8:]}" for side in ("baseline", "patched"))
+    assert purge_scope(cloud, scope, lambda _: None).problems == ()
+    assert [path.name for path in output_folder().iterdir() if scope[8:] in path.name] == []
+    assert groups_in(cloud, scope) == set()
+    assert scope not in container_names(cloud)
+
+
+def test_a_block_shows_its_address_to_nobody() -> None:
+    block = PrivateFixSource.load(keep_fix("20348.5510/fixed.msu")["source"], _sync=True)  # type: ignore[call-arg]
+    assert "privatefixes" not in f"{block} {block!r} {block.model_dump_json()}"

@@ -1,0 +1,77 @@
+"""Validations of private fixes as flow runs: the block, the run, and what is left of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pydantic import SecretStr
+
+from infra.azure.session import Cloud
+from infra.azure.tags import SCOPE
+from infra.local.origin.private_fixes import fix_body, fix_url
+from infra.profiles import load_profile
+from tests.flow_attempt import Attempt, run
+
+# Prefect reads its settings when it is first imported, which must not be before the fixtures have made them.
+if TYPE_CHECKING:
+    from tasks.progress import StepEvent
+
+FIRST_BOOT, NETWORKING = "first-boot", "networking"
+
+
+def keep_fix(path: str, url: str = "", body: bytes | None = None) -> dict[str, Any]:
+    """A block with the address of a fix, and the parameters that name it; by default a fix of the stand-in, by its path there."""
+    from infra.prefect.private_fix_source import keep_private_fix_url
+
+    content = fix_body(path) if body is None else body
+    assert content is not None
+    name = path.replace(".", "-").replace("/", "-")
+    keep_private_fix_url(name, SecretStr(url or fix_url(path)))
+    return {"source": name, "sha256": hashlib.sha256(content).hexdigest(), "kind": path.rpartition(".")[2]}
+
+
+def keep_package(path: str) -> dict[str, str]:
+    """A Secret block with the same kind of address, and the private package of a definition that names it."""
+    from prefect.blocks.system import Secret
+
+    content, name = fix_body(path), f"package-{path.replace('.', '-').replace('/', '-')}"
+    assert content is not None
+    # The worker asks for its size, so the address must be one on this machine.
+    Secret(value=load_profile("local").route(fix_url(path))).save(name, overwrite=True, _sync=True)  # type: ignore[call-arg]
+    digest = hashlib.sha256(content).hexdigest()
+    return {"secret": name, "destination": "C:\\akse-cache\\private\\", "file_name": "package.zip", "sha256": digest}
+
+
+def validate(image: str, fix: dict[str, Any], on_event: Callable[[StepEvent], None] = lambda _: None, **changes: Any) -> Attempt:
+    """The validation of a fix on an image, at its end."""
+    from flows.validate_private_fix import validate_private_fix
+
+    return run(validate_private_fix, on_event, **{"image": image, "suites": [FIRST_BOOT, NETWORKING], **fix, **changes})
+
+
+def scope_of_run(attempt: Attempt) -> str:
+    """The scope of a validation, also of one that failed."""
+    return f"private-{attempt.flow_run_id.hex[:12]}"
+
+
+def groups_in(cloud: Cloud, scope: str) -> set[str]:
+    """Resource groups of a scope, those of checkpoints too."""
+    return {group.name or "" for group in cloud.resources.resource_groups.list() if (group.tags or {}).get(SCOPE) == scope}
+
+
+def blob_names(cloud: Cloud, container: str) -> set[str]:
+    """What lies in a container; nothing when there is none."""
+    from azure.core.exceptions import ResourceNotFoundError
+
+    with cloud.blobs().get_container_client(container) as client:
+        try:
+            return set(client.list_blob_names())
+        except ResourceNotFoundError:
+            return set()
+
+
+def container_names(cloud: Cloud) -> set[str]:
+    """All containers of the builds' account."""
+    return {container.name for container in cloud.blobs().list_containers()}
