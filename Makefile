@@ -28,6 +28,7 @@ bench: setup  ## Measure: reuse against a reference, then the rest; only some: m
 	.venv/bin/python -m tests.bench.bench_reuse --scenario "$(SCENARIO)"
 ifeq ($(SCENARIO),)
 	.venv/bin/python -m tests.bench.bench_build
+	.venv/bin/python -m tests.bench.bench_year
 	.venv/bin/python -m tests.bench.bench_inspect
 	.venv/bin/python -m tests.bench.bench_render
 	.venv/bin/python -m tests.bench.bench_link transfer

@@ -11,6 +11,7 @@ from images.definition import FollowedUpdates, ImageDefinition, Update
 from images.updates.feed import FeedUpdate, UpdateKind, build_numbers
 from images.updates.patch_week import Month, b_release, month_of, months_until, pacific_day
 from images.updates.selection import Selection, SkippedUpdate, select_updates
+from images.updates.wanted import refuse_foreign
 from infra.azure.session import Cloud
 from tasks.locate_updates import locate_updates
 from tasks.read_feed import MSRC
@@ -53,12 +54,14 @@ def choose_updates(
     """The updates for a base version (build.UBR.YYMMDD) at a time; `follow` takes the place of what the definition follows.
 
     The feed is read only when something is followed. The definition's own updates come first. Raises FeedError when the feed or the Update
-    Catalog is down or malformed, or the catalog has no file of an update, and DefinitionError when a feed file is wrong.
+    Catalog is down or malformed, or the catalog has no file of an update, and DefinitionError when a feed file is wrong, or the definition
+    lists an update that the feed knows for another Windows only.
     """
     follow = definition.follow_updates if follow is None else follow
     if follow is FollowedUpdates.NONE:
         return ChosenUpdates(tuple(_listed(update) for update in definition.updates), ())
     feed = upstream.feed(feed_source, _months(base_version, as_of))
+    refuse_foreign(feed, [update.kb for update in definition.updates], int(base_version.split(".", 1)[0]))
     selection = _selected(feed, base_version, follow, as_of)
     skipped = {each.kb: each for each in selection.skipped if each.why in ("superseded", "in-base")}
     listed = [_listed(update) for update in definition.updates if update.kb not in skipped]

@@ -12,6 +12,7 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.context import FlowRunContext
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from images.plan import BuildPlan, Layer
 from images.timings import StepTiming
@@ -97,7 +98,9 @@ class _Bar:
             return
         try:
             if time.monotonic() - self._shown_at >= _INTERVAL_S:
-                self._show(self._progress.done(self._build.timings.steps), f"last: {step.name}")
+                # The next step asks a server that is down again; Prefect's client would hold the build up for a minute each time.
+                with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+                    self._show(self._progress.done(self._build.timings.steps), f"last: {step.name}")
         finally:
             self._lock.release()
 

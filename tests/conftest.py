@@ -10,4 +10,4 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 for name in ("PREFECT_API_URL", "WINVHD_SIGNING_KEY_FILE", "WINVHD_SIGNING_BLOCK"):
     os.environ.pop(name, None)
 
-pytest_plugins = ["tests.standin_fixtures"]
+pytest_plugins = ["tests.standin_fixtures", "tests.private_fixes"]

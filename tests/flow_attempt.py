@@ -261,9 +261,10 @@ def main() -> None:
 
     with get_client(sync_client=True) as client:
         flow_run = client.read_flow_run(UUID(given["flow_run_id"]))
-    flow = {each.name: each for each in (build_image, build_images, validate_private_fix)}[given["flow"]]
+    known: tuple[Flow[Any, Any], ...] = (build_image, build_images, validate_private_fix)
+    flows = {each.name: each for each in known}
     with listening(tell):
-        run_flow(flow, flow_run=flow_run)
+        run_flow(flows[given["flow"]], flow_run=flow_run)
 
 
 if __name__ == "__main__":

@@ -4,21 +4,37 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from pydantic import SecretStr
 
 from infra.azure.session import Cloud
 from infra.azure.tags import SCOPE
+from infra.background import BackgroundProcess
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.profiles import load_profile
+from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, run
+from tests.standin_fixtures import write_definition
 
 # Prefect reads its settings when it is first imported, which must not be before the fixtures have made them.
 if TYPE_CHECKING:
     from tasks.progress import StepEvent
 
+FIXABLE_LAYERS = ["os", "runtime", "artifacts"]
 FIRST_BOOT, NETWORKING = "first-boot", "networking"
+
+
+@pytest.fixture(scope="session")
+def fixable(stand_in: BackgroundProcess, prefect_api: None, workplace: Path) -> str:
+    """A definition that was built for the public before: three layers, and the defect that the stand-in's fixes cure."""
+    from flows.build_image import build_image
+
+    path = str(write_definition(workplace, **layered("fixable")))
+    assert run(build_image, image=path).saved_layers() == FIXABLE_LAYERS
+    return path
 
 
 def keep_fix(path: str, url: str = "", body: bytes | None = None) -> dict[str, Any]:
@@ -57,8 +73,12 @@ def scope_of_run(attempt: Attempt) -> str:
 
 
 def groups_in(cloud: Cloud, scope: str) -> set[str]:
-    """Resource groups of a scope, those of checkpoints too."""
-    return {group.name or "" for group in cloud.resources.resource_groups.list() if (group.tags or {}).get(SCOPE) == scope}
+    """Resource groups of a scope, those of checkpoints too, without those that are being deleted."""
+    return {
+        group.name or ""
+        for group in cloud.resources.resource_groups.list()
+        if (group.tags or {}).get(SCOPE) == scope and not (group.properties and group.properties.provisioning_state == "Deleting")
+    }
 
 
 def blob_names(cloud: Cloud, container: str) -> set[str]:

@@ -27,19 +27,14 @@ class ContainerdResult(StageResult):
     version: str = Field(description="What `containerd.exe --version` says.")
 
 
-class ImageBlob(Frozen):
-    """A config or layer: url is a short-lived read SAS when the script gets it, empty when the blob is to come from its registry."""
-
-    sha256: str
-    url: str
-
-
 class ImageToPull(Frozen):
     """A container image: the tag that it gets on the image, and the digest that is pulled, wherever the tag points in its registry now."""
 
     reference: str
     digest: str
-    blobs: tuple[ImageBlob, ...] = Field(default=(), description="What of it may come from the blob cache.")
+    blobs: dict[str, str] = Field(
+        default_factory=dict, description="Read SAS by sha256 of config and layers; an empty one means that the registry must have it."
+    )
 
 
 class PullImageInput(StageInput):

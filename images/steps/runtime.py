@@ -8,7 +8,7 @@ from typing import Final
 from images.definition import ImageDefinition
 from images.fingerprint import CACHE_SCHEME
 from images.lock import ImageLock, LockedContainerImage
-from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageBlob, ImageToPull, PullImageInput
+from images.stages.content import INSTALL_CONTAINERD, PULL_IMAGES, ContainerdInput, ImageToPull, PullImageInput
 from images.stages.system import SET_REGISTRY, SET_WINRM_START, RegistryInput, WinRmStartModeInput
 from images.steps.sources import runtime_archive_path, source_file
 from images.steps.step import Step
@@ -50,5 +50,6 @@ def images_steps(lock: ImageLock) -> Iterator[Step]:
 
 
 def _image_to_pull(image: LockedContainerImage) -> ImageToPull:
-    blobs = tuple(ImageBlob(sha256=blob.sha256, url=f"{CACHE_SCHEME}{blob.sha256}") for blob in image.blobs)
+    # Tokens only: fingerprints leave them out, and what the blobs are follows from the digest.
+    blobs = {blob.sha256: f"{CACHE_SCHEME}{blob.sha256}" for blob in image.blobs}
     return ImageToPull(reference=image.reference, digest=image.digest, blobs=blobs)

@@ -28,8 +28,7 @@ def find_wanted(updates: Sequence[FeedUpdate], wanted: Sequence[str], windows_bu
         elif not named:
             message, hint = f"{kb} is not in the feed", "check the number, and the months that the feed is read for"
         elif not ours:
-            others = ", ".join(sorted({release_name(update.windows_build) for update in named}))
-            message, hint = f"{kb} is for {others}", f"this image is {release_name(windows_build)}"
+            message, hint = _foreign(named, windows_build)
         elif ours[0].released > last:
             message, hint = f"{kb} comes on {ours[0].released} only", f"the feed is looked at as of {last}"
         else:
@@ -39,3 +38,23 @@ def find_wanted(updates: Sequence[FeedUpdate], wanted: Sequence[str], windows_bu
     if problems:
         raise DefinitionError(problems)
     return tuple(dict.fromkeys(found))
+
+
+def refuse_foreign(updates: Sequence[FeedUpdate], listed: Sequence[str], windows_build: int) -> None:
+    """Raise DefinitionError, with all faults, when the feed knows a KB that is listed, and only for another Windows.
+
+    One that the feed does not know says nothing: it may be older than the months that were read, or no public one.
+    """
+    problems = []
+    for number, kb in enumerate(listed):
+        named = [update for update in updates if update.kb == kb]
+        if named and all(update.windows_build != windows_build for update in named):
+            problems.append(Problem("updates", 0, f"[{number}]", *_foreign(named, windows_build)))
+    if problems:
+        raise DefinitionError(problems)
+
+
+def _foreign(named: Sequence[FeedUpdate], windows_build: int) -> tuple[str, str]:
+    """What is wrong with an update for another Windows, and a hint."""
+    others = ", ".join(sorted({release_name(update.windows_build) for update in named}))
+    return f"{named[0].kb} is for {others}", f"this image is {release_name(windows_build)}"

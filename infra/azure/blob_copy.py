@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from images.errors import BuildError, ConfigurationError, CopyError, PrivateImageError
+from images.errors import BuildError, CloudError, ConfigurationError, CopyError, PrivateImageError
 from images.privacy import Evidence, refuse_private
 from infra.azure.blob_sas import read_sas
 from infra.azure.blob_storage import ensure_container
@@ -69,8 +69,8 @@ def copy_vhd(
                 return _copy_and_verify(cloud, source, target, container, name, on_progress=on_progress, on_event=on_event)
             except BaseException as error:
                 # Also when the user stops the build: nobody may ever ask for this copy again. One that an earlier run verified is no
-                # half-made one, and goes only when it turns out to be wrong.
-                if not published or isinstance(error, CopyError):
+                # half-made one, and goes only when its content turns out to be wrong, not when it can not be read just now.
+                if not published or (isinstance(error, BuildError) and not isinstance(error, CloudError)):
                     with suppress(BuildError):
                         remove_copy(blob)
                 raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from images.errors import CopyError, PrivateImageError
-from images.privacy import SCOPE_FIELD, Evidence, is_private_scope, metadata_pairs, refuse_private
+from images.errors import CopyError
+from images.privacy import Evidence, metadata_pairs, refuse_private
 from infra.azure.blob_sas import read_sas
 from infra.azure.profile import StorageAccess
 from infra.azure.refusals import refusals
@@ -34,11 +34,3 @@ def refuse_private_blob(action: str, cloud: Cloud, container: str, blob_name: st
             where=f"{container}/{blob_name}",
         ) from error
     refuse_private(action, Evidence(mark=mark))
-
-
-def mark_container(cloud: Cloud, container: str, scope: str) -> None:
-    """Note a private scope at a container, so that what lies in it is refused by that alone. Raises CloudError."""
-    if not is_private_scope(scope):
-        raise PrivateImageError("a container of public work is not marked", hint="a fault of the program: please report it")
-    with refusals("mark a private container"), cloud.blobs().get_container_client(container) as place:
-        place.set_container_metadata({**(place.get_container_properties().metadata or {}), SCOPE_FIELD: scope})

@@ -31,6 +31,8 @@ DOCUMENT = ROOT / "docs" / "bench.md"
 CHART = ROOT / "docs" / "bench" / "reuse.svg"
 FACTORS = (1.0, 0.5, 2.0)
 OVERHEAD = "overhead"
+BUSY_LOAD = 0.5
+"""Above it something else runs beside the benchmark."""
 
 
 def _say(text: str) -> None:
@@ -47,7 +49,12 @@ def measure(scenarios: Scenarios, wanted: list[str], factors: list[float], folde
     results: dict[str, Any] = {
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": build_source().commit,
-        "machine": {"processors": os.cpu_count(), "system": platform.platform(), "python": platform.python_version()},
+        "machine": {
+            "processors": os.cpu_count(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "load_before": round(os.getloadavg()[0], 2),
+        },
         "latency_sha256": hashlib.sha256(LATENCY.read_bytes()).hexdigest(),
         "sweeps": [],
     }
@@ -92,6 +99,9 @@ def main() -> None:
     unknown = sorted(set(wanted) - set(known))
     if unknown:
         parser.error(f"there is no scenario {', '.join(unknown)}; there are {', '.join(known)}")
+    load = os.getloadavg()[0]
+    if load > BUSY_LOAD:
+        _say(f"this machine is busy (load {load:.1f}): our own seconds will be more than they are")
     folder = given.keep.resolve() if given.keep else Path(tempfile.mkdtemp(prefix="winvhd-bench-"))
     try:
         with prefect_api(folder / "prefect"):

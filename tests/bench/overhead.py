@@ -59,7 +59,7 @@ class Sampler:
 
     def _look(self) -> None:
         process = psutil.Process()
-        before: dict[int, float] = {}
+        before = {thread.id: thread.user_time + thread.system_time for thread in process.threads()}
         while not self._over.wait(INTERVAL_S):
             frames = sys._current_frames()
             idents = {thread.native_id: thread.ident for thread in threading.enumerate()}

@@ -30,16 +30,15 @@ Harsher than the real thing:
 from __future__ import annotations
 
 import argparse
-import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from pydantic import JsonValue, SecretStr
+from pydantic import SecretStr
 
 from images.bootstrap import CACHE_ROOT, bootstrap_versions
 from images.definition import E2ESuite, ImageDefinition
@@ -48,8 +47,8 @@ from images.loading import find_definition, load_definition, read_uploads
 from images.lock import ImageLock
 from images.plan import BuildPlan, PlannedStage, make_plan
 from images.stages.boot import SET_OUTBOUND, TEST_FIRST_BOOT, TEST_NODE_BOOTSTRAP, BootstrapInput, BootstrapResult, OutboundInput
-from images.stages.contract import LayerName, NoInput, StageContract, StageInput, StageResult
-from images.stages.finish import GENERALIZE, GET_INVENTORY, SET_IDENTITY, SET_TEXT_FILE, GeneralizeInput
+from images.stages.contract import NoInput, StageContract, StageInput, StageResult
+from images.stages.finish import GENERALIZE, GET_INVENTORY, SET_TEXT_FILE, GeneralizeInput
 from images.steps.finish import RELEASE_NOTES_PATH, SYSPREP_TIMEOUT_S, inventory_input
 from infra.azure.blob_storage import BUILDS_CONTAINER, BuildBlobs, ensure_container
 from infra.azure.build_vm import provision
@@ -72,27 +71,10 @@ from infra.prefect.server import free_port
 from infra.profiles import load_profile
 from tasks.resolve_lock import resolve_lock
 from tasks.supply import artifacts_of
+from tests.bench.packer_phases import packer_input, packer_phases
 
 VHD_ID = UUID(int=1)
 WORK_FOLDER = r"C:\winvhd-bootstrap"
-_IN_TURN = ("save-cached-file", "import-container-image")
-"""AgentBaker's scripts download and pull one after the other."""
-
-PHASE_1 = (
-    "expand-os-partition",
-    "add-udp-port-exclusion",
-    "update-defender",
-    "set-windows-update-policy",
-    "set-tls-protocol",
-    "set-pagefile",
-    "install-capability",
-    "set-openssh-server",
-    "install-update",
-    "set-winrm-start-mode",
-    "install-feature",
-)
-PHASE_3 = ("register-expand-volume-task", "clear-component-store", "clear-build-leftover", "set-vhd-identity", "test-free-space")
-"""Stages by name, in AgentBaker's order; phase 2 is what our plan has between them."""
 
 
 @dataclass
@@ -176,33 +158,21 @@ class Reference:
             yield link
 
     def _phases(self, link: GuestLink) -> None:
+        phases = packer_phases(self.plan)
         self._restart(link, "phase 0")
-        self._planned(link, "phase 1", [stage for name in PHASE_1 for stage in self._named(name) if not _is_undoing(stage)])
+        self._planned(link, "phase 1", phases.phase_1)
         self._restart(link, "phase 1")
-        middle = [stage for layer in self.plan.layers if layer.name in _PHASE_2 for stage in layer.stages]
-        self._planned(link, "phase 2", [*middle, *self._named("set-registry-setting")[-1:]])
+        self._planned(link, "phase 2", phases.phase_2)
         self._restart(link, "phase 2")
-        self._planned(link, "phase 3", [stage for name in PHASE_3 for stage in self._named(name)])
+        self._planned(link, "phase 3", phases.phase_3)
         self._stage(link, "release notes", GET_INVENTORY, inventory_input(self.definition))
         notes = SET_TEXT_FILE.input.model_validate({"path": RELEASE_NOTES_PATH, "text": "release notes"})
         self._stage(link, "release notes", SET_TEXT_FILE, notes)
 
-    def _named(self, name: str) -> list[PlannedStage]:
-        """The stages of this name, each input once: policies that our plan sets twice are set once."""
-        found: dict[str, PlannedStage] = {}
-        for stage in self.plan.stages:
-            if stage.stage == name:
-                found.setdefault(json.dumps(stage.input, sort_keys=True), stage)
-        return list(found.values())
-
-    def _planned(self, link: GuestLink, phase: str, stages: list[PlannedStage]) -> None:
+    def _planned(self, link: GuestLink, phase: str, stages: Iterable[PlannedStage]) -> None:
         urls = {artifact.sha256: artifact.url for artifact in artifacts_of(self.lock)}
         for stage in stages:
-            given = dict(stage.input)
-            if stage.stage in _IN_TURN:
-                given["parallel"] = 1
-            values: dict[str, JsonValue] = {"vhd_id": str(VHD_ID)} if stage.stage == SET_IDENTITY.name else {}
-            whole = stage.model_copy(update={"input": given}).complete(values, lambda token: urls[token.partition(":")[2]])
+            whole = packer_input(stage, str(VHD_ID), lambda token: urls[token.partition(":")[2]])
             self._stage(link, phase, stage.contract, whole)
 
     def _stage(self, link: GuestLink, phase: str, contract: StageContract, given: StageInput) -> StageResult:
@@ -259,13 +229,6 @@ class Reference:
         wrong = [file.name for file in result.files if file.source != wanted or not file.verified]
         if wrong or not result.files:
             raise StageError(f"not from the {wanted}: {wrong}", stage=TEST_NODE_BOOTSTRAP.name, code="bootstrap", hint="look at the guest")
-
-
-_PHASE_2 = (LayerName.RUNTIME, LayerName.IMAGES, LayerName.ARTIFACTS)
-
-
-def _is_undoing(stage: PlannedStage) -> bool:
-    return stage.stage == "set-winrm-start-mode" and stage.input["mode"] == "auto"
 
 
 def build_reference(image: str, *, until: str = "") -> list[ReferenceStep]:

@@ -45,7 +45,10 @@ def in_document(text: str, results: dict[str, Any]) -> str:
     before, rest = text.split(BEGIN, 1)
     _, after = rest.split(END, 1)
     machine = results["machine"]
-    made = f"Measured {results['made'][:10]} at commit {results['commit'][:12]}: {machine['processors']} processors, {machine['system']}."
+    made = (
+        f"Measured {results['made'][:10]} at commit {results['commit'][:12]}: {machine['processors']} processors, {machine['system']},"
+        f" load before {machine['load_before']:.1f}."
+    )
     return f"{before}{BEGIN}\n\n{made}\n\n```text\n{tables(results)}\n```\n\n{END}{after}"
 
 

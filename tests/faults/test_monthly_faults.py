@@ -211,6 +211,15 @@ def test_a_catalog_that_is_down_refuses_the_images_that_need_it(on_the_day: Clou
     assert "Update Catalog does not answer" in run.rows["luck-waiting"]["notes"]
 
 
+def test_a_kb_that_the_feed_knows_for_another_windows_is_refused_before_anything_is_built(on_the_day: Cloud, workplace: Path) -> None:
+    listed = [{"kb": "KB9639012", "url": "https://catalog.example.com/windows10.0-kb9639012-x64.msu"}]
+    error, run = refused(on_the_day, _define(workplace, "luck-mistaken", updates=listed))
+    assert isinstance(error, ImagesFailedError)
+    assert isinstance(error.failures["luck-mistaken"], DefinitionError)
+    assert "KB9639012 is for Windows Server 2019" in run.rows["luck-mistaken"]["notes"]
+    assert "this image is Windows Server 2022" in str(error)
+
+
 def test_mistakes_in_a_feed_file_are_told_with_their_lines(on_the_day: Cloud, workplace: Path, tmp_path: Path) -> None:
     path = tmp_path / "feed.yaml"
     path.write_text("schema_version: 1\nupdates:\n  - kb: 5120242\n    kind: cumulative\n", encoding="utf-8")

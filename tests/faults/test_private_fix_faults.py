@@ -7,7 +7,7 @@ import os
 import signal
 import time
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,19 +21,12 @@ from infra.azure.session import Cloud
 from infra.checkout import output_folder
 from infra.local.origin.private_fixes import fix_url
 from infra.prefect.private_fix_source import PrivateFixSource
-from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, Moment, in_a_process, new_run
 from tests.private_fixes import FIRST_BOOT, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
 from tests.standin_fixtures import FaultControl
 from tests.unit.fetch.serving import Answer, Server, serving
 
 SAS = "sp=r&sr=b&se={ends:%Y-%m-%dT%H:%M:%SZ}&sig=canarysignature%3D"
-
-
-@pytest.fixture
-def image(define: Callable[..., str]) -> str:
-    """The same definition for all tests: the first one saves its layers in the private scope only, so each builds its own."""
-    return define(**layered("unlucky", registry=None))
 
 
 @pytest.fixture
@@ -84,10 +77,11 @@ def assert_no_machine_left(cloud: Cloud, attempt: Attempt) -> None:
         (f"https://x.example.com/canary?{sas()}".replace("sr=b", "sr=c"), "opens more than one blob"),
         ("https://x.example.com/canary.msu", "not a URL with a SAS"),
     ],
+    ids=["expired", "too long", "may write", "whole container", "no SAS"],
 )
-def test_an_address_that_can_not_be_used_ends_the_run_before_anything_is_made(url: str, words: str, image: str, cloud: Cloud) -> None:
+def test_an_address_that_can_not_be_used_ends_the_run_before_anything_is_made(url: str, words: str, fixable: str, cloud: Cloud) -> None:
     before = container_names(cloud)
-    attempt = validate(image, keep_fix("20348.5510/fixed.msu", url))
+    attempt = validate(fixable, keep_fix("20348.5510/fixed.msu", url))
     error = failure_of(attempt)
     assert isinstance(error, ConfigurationError)
     assert words in error.what
@@ -96,11 +90,11 @@ def test_an_address_that_can_not_be_used_ends_the_run_before_anything_is_made(ur
     assert container_names(cloud) == before
 
 
-def test_no_other_secret_can_be_named(image: str, cloud: Cloud) -> None:
+def test_no_other_secret_can_be_named(fixable: str, cloud: Cloud) -> None:
     Secret(value=f"https://x.example.com/canary?{sas()}").save("not-a-source", overwrite=True, _sync=True)  # type: ignore[call-arg]
     before = container_names(cloud)
     for name in ("not-a-source", "not-there"):
-        attempt = validate(image, {"source": name, "sha256": "0" * 64, "kind": "msu"})
+        attempt = validate(fixable, {"source": name, "sha256": "0" * 64, "kind": "msu"})
         error = failure_of(attempt)
         assert isinstance(error, ConfigurationError)
         assert f"there is no PrivateFixSource block called '{name}'" in error.what
@@ -123,8 +117,8 @@ def zip_outside_of_c() -> bytes:
 @pytest.mark.parametrize(
     ("file", "body", "code"), [("broken.zip", malformed_zip(), "bad-fix"), ("outside.zip", zip_outside_of_c(), "bad-fix")]
 )
-def test_a_zip_that_is_none_is_told_as_a_bad_fix(file: str, body: bytes, code: str, image: str, storage: Server, cloud: Cloud) -> None:
-    attempt = validate(image, served(storage, file, body), suites=[FIRST_BOOT])
+def test_a_zip_that_is_none_is_told_as_a_bad_fix(file: str, body: bytes, code: str, fixable: str, storage: Server, cloud: Cloud) -> None:
+    attempt = validate(fixable, served(storage, file, body), suites=[FIRST_BOOT])
     assert_told(attempt, code, "Windows/System32/drivers/x.sys")
     assert_no_machine_left(cloud, attempt)
 
@@ -139,9 +133,9 @@ def test_a_zip_that_is_none_is_told_as_a_bad_fix(file: str, body: bytes, code: s
     ],
 )
 def test_a_fix_that_windows_does_not_take_is_told_with_what_to_do(
-    path: str, changes: dict[str, Any], code: str, hint: str, image: str, cloud: Cloud
+    path: str, changes: dict[str, Any], code: str, hint: str, fixable: str, cloud: Cloud
 ) -> None:
-    attempt = validate(image, keep_fix(path) | changes, suites=[FIRST_BOOT])
+    attempt = validate(fixable, keep_fix(path) | changes, suites=[FIRST_BOOT])
     assert_told(attempt, code, hint)
     assert_nothing_private(attempt, path, path.rpartition("/")[2], "KB99")
     assert_no_machine_left(cloud, attempt)
@@ -159,16 +153,16 @@ def assert_told(attempt: Attempt, code: str, hint: str) -> None:
     assert_nothing_private(attempt)
 
 
-def test_a_sas_that_is_revoked_while_the_image_is_built(image: str, storage: Server, cloud: Cloud) -> None:
+def test_a_sas_that_is_revoked_while_the_image_is_built(fixable: str, storage: Server, cloud: Cloud) -> None:
     fix = served(storage, "revoked.msu", b"", status=403)
-    attempt = validate(image, fix, suites=[FIRST_BOOT])
+    attempt = validate(fixable, fix, suites=[FIRST_BOOT])
     assert_told(attempt, "download-refused", "make a new SAS")
     assert_no_machine_left(cloud, attempt)
 
 
-def test_trouble_of_the_cloud_is_told_by_its_kind_alone(image: str, cloud: Cloud, faults: FaultControl) -> None:
+def test_trouble_of_the_cloud_is_told_by_its_kind_alone(fixable: str, cloud: Cloud, faults: FaultControl) -> None:
     faults({"point": "arm.vm.allocate", "times": None, "fault": {"code": "AllocationFailed", "status": 409, "message": "canary"}})
-    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), suites=[FIRST_BOOT])
+    attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), suites=[FIRST_BOOT])
     error = failure_of(attempt)
     assert isinstance(error, PrivateValidationError)
     assert "no VM could be allocated" in error.what
@@ -177,12 +171,12 @@ def test_trouble_of_the_cloud_is_told_by_its_kind_alone(image: str, cloud: Cloud
     assert_no_machine_left(cloud, attempt)
 
 
-def test_a_fault_of_the_program_tells_nothing_of_the_fix(image: str, cloud: Cloud) -> None:
+def test_a_fault_of_the_program_tells_nothing_of_the_fix(fixable: str, cloud: Cloud) -> None:
     def fail(event: object) -> None:
         if str(getattr(event, "step", "")).startswith("Private fix"):
             raise LookupError(fix_url("20348.5510/fixed.msu"))
 
-    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), fail, suites=[FIRST_BOOT])
+    attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), fail, suites=[FIRST_BOOT])
     error = failure_of(attempt)
     assert error.what == "the patched image could not be built: a fault of the program"
     assert_nothing_private(attempt)
@@ -194,8 +188,8 @@ def test_a_fault_of_the_program_tells_nothing_of_the_fix(image: str, cloud: Clou
     assert "privatefixes" not in text
 
 
-def test_a_terminated_run_leaves_no_machine_and_no_folder(image: str, cloud: Cloud) -> None:
-    flow_run_id = new_run(validate_private_fix, image=image, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
+def test_a_terminated_run_leaves_no_machine_and_no_folder(fixable: str, cloud: Cloud) -> None:
+    flow_run_id = new_run(validate_private_fix, image=fixable, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
     scope = f"private-{flow_run_id.hex[:12]}"
     with in_a_process(validate_private_fix, flow_run_id) as running:
         running.wait_for(Moment("start", "Private fix"))
@@ -209,10 +203,10 @@ def test_a_terminated_run_leaves_no_machine_and_no_folder(image: str, cloud: Clo
     assert [path.name for path in output_folder().iterdir() if flow_run_id.hex[:12] in path.name] == []
 
 
-def test_the_folders_of_a_killed_run_are_found_by_the_purge(image: str, cloud: Cloud) -> None:
+def test_the_folders_of_a_killed_run_are_found_by_the_purge(fixable: str, cloud: Cloud) -> None:
     from tasks.purge_private import private_work, purge_scope
 
-    flow_run_id = new_run(validate_private_fix, image=image, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
+    flow_run_id = new_run(validate_private_fix, image=fixable, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
     scope = f"private-{flow_run_id.hex[:12]}"
     with in_a_process(validate_private_fix, flow_run_id, Moment("start", "Private fix")) as running:
         assert running.end()[0] == -signal.SIGKILL
@@ -228,4 +222,5 @@ def test_the_folders_of_a_killed_run_are_found_by_the_purge(image: str, cloud: C
 
 def test_a_block_shows_its_address_to_nobody() -> None:
     block = PrivateFixSource.load(keep_fix("20348.5510/fixed.msu")["source"], _sync=True)  # type: ignore[call-arg]
+    assert isinstance(block, PrivateFixSource)
     assert "privatefixes" not in f"{block} {block!r} {block.model_dump_json()}"

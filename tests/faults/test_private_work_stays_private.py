@@ -23,7 +23,6 @@ from images.private_fix import FixKind, PrivateFix
 from infra.azure.blob_copy import VhdSource, copy_vhd
 from infra.azure.blob_storage import ensure_container
 from infra.azure.disk_capture import CapturedVhd
-from infra.azure.private_mark import mark_container
 from infra.azure.session import Cloud
 from infra.azure.version_register import VersionRegister
 from infra.local.disks.vhd_writer import write_vhd
@@ -176,7 +175,8 @@ def test_6_copying_a_renamed_blob_that_kept_its_metadata(cloud: Cloud, stored: C
 
 def test_7_copying_out_of_a_container_that_was_marked(cloud: Cloud, stored: Callable[..., VhdSource], place: str) -> None:
     source = stored("public", place)
-    mark_container(cloud, place, SCOPE)
+    with cloud.blobs().get_container_client(place) as container:
+        container.set_container_metadata({SCOPE_FIELD: SCOPE})
     with refused(cloud, place):
         copy(cloud, source, place)
 

@@ -20,7 +20,7 @@ from infra.background import process_alive
 from infra.checkout import ROOT
 from infra.profiles import load_profile, start_stand_in
 from tasks.release_resources import reap_expired
-from tests.faults.conftest import bare
+from tests.faults.conftest import bare, layered
 from tests.flow_attempt import let_leases_run_out
 from tests.standin_fixtures import command, write_definition
 
@@ -128,6 +128,29 @@ def test_a_terminated_build_cleans_up_and_says_so(state: Path, prefect_api: None
         assert "prefect" not in build.names()
         build.process.terminate()
         assert_stopped(build)
+
+
+def test_a_build_whose_prefect_server_is_killed_leaves_nothing_and_goes_on_when_run_again(
+    state: Path, run_command: Callable[..., subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Prefect's client asks a silent server again for a minute, each time.
+    monkeypatch.setenv("PREFECT_CLIENT_MAX_RETRIES", "1")
+    path = write_definition(state, **layered("serverless"))
+    with running_build(path, "checkpoint os") as build:
+        (server,) = [child for child in build.children if "server" in child.cmdline() and "prefect" in child.cmdline()]
+        server.kill()
+        assert build.process.stdout is not None
+        # Not to its end: Prefect's client goes on trying to send the run's log.
+        assert any(line.rstrip().endswith("delete the build's resources") for line in build.process.stdout)
+        build.process.kill()
+        build.process.wait()
+        assert build.survivors() == []
+    with cloud_again() as cloud:
+        assert _groups(cloud) == []
+    again = run_command("build", str(path))
+    assert again.returncode == 0, again.stderr
+    assert "layer os" in again.stderr
+    assert "checkpoint os" not in again.stderr
 
 
 def test_a_killed_build_leaves_no_process_and_what_it_made_is_reaped_at_its_expiry(

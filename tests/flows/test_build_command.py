@@ -30,7 +30,6 @@ def test_two_images_on_one_command_line(winvhd: Winvhd, define: Define, cloud: C
     paths = [define(**bare(name, os_disk_gib=67)) for name in ("left", "right")]
     built = winvhd("build", *paths)
     assert built.returncode == 0, built.stderr
-    print(built.stderr)
     assert "building left, right on the stand-in cloud" in built.stderr
     ended = [line.split(maxsplit=3) for line in built.stderr.splitlines() if line.startswith(("built ", "reused "))]
     steps = [(outcome, step) for outcome, _, _, step in ended]

@@ -192,5 +192,5 @@ def test_a_month_of_the_feed_is_read_once_for_all_images(months: Months) -> None
 def test_every_run_has_one_table_of_all_images(months: Months) -> None:
     for run in (months.july, months.august, months.again, months.preview):
         assert list(run.rows) == [NEWER, OLDER]
-        columns = ["image", "outcome", "Windows", "version", "KBs", "CVEs", "tests passed", "minutes", "VHD", "notes"]
+        columns = ["image", "outcome", "Windows", "KBs", "CVEs", "tests passed", "minutes", "version", "VHD", "notes"]
         assert all(list(row) == columns for row in run.rows.values())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def first(path: str, cloud: Cloud, built_once: dict[str, Attempt]) -> Attempt:
 
 
 @pytest.fixture
-def vms_made(first: Attempt, cloud: Cloud) -> Iterator[Callable[[], int]]:
+def vms_made(first: Attempt, cloud: Cloud) -> Callable[[], int]:
     """How many VMs were made since the test began."""
     before = operations(cloud, "vm.create")
     return lambda: operations(cloud, "vm.create") - before

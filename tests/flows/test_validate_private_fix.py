@@ -21,7 +21,6 @@ from images.errors import BuildError, CloudError, PrivateImageError, PrivateVali
 from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER
 from infra.azure.private_container import delete_private_container, open_private_container, private_containers
 from infra.azure.session import Cloud
-from infra.background import BackgroundProcess
 from infra.checkout import output_folder
 from infra.private_folders import mark_folder, private_folders
 from infra.profiles import load_profile
@@ -29,10 +28,10 @@ from tasks.build import scope_of
 from tasks.purge_private import private_work, purge_expired, purge_scope
 from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, Moment, checkpoints_of, once, run
-from tests.private_fixes import FIRST_BOOT, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
-from tests.standin_fixtures import FaultControl, write_definition
+from tests.private_fixes import FIRST_BOOT, FIXABLE_LAYERS, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
+from tests.standin_fixtures import FaultControl
 
-LAYERS = ["os", "runtime", "artifacts"]
+LAYERS = FIXABLE_LAYERS
 PUBLIC = (BUILDS_CONTAINER, CACHE_CONTAINER)
 
 
@@ -60,15 +59,7 @@ def artifacts_of(flow_run_id: UUID) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
-def image(stand_in: BackgroundProcess, prefect_api: None, workplace: Path) -> str:
-    """A definition that was built for the public before."""
-    path = str(write_definition(workplace, **layered("fixable")))
-    assert run(build_image, image=path).saved_layers() == LAYERS
-    return path
-
-
-@pytest.fixture(scope="session")
-def first(image: str) -> Validated:
+def first(fixable: str) -> Validated:
     """The validation of a fix that cures the image."""
     from infra.azure.session import open_cloud
 
@@ -79,7 +70,7 @@ def first(image: str) -> Validated:
         def look() -> None:
             tags.extend(group.tags or {} for group in cloud.resources.resource_groups.list() if "-patched-" in (group.name or ""))
 
-        attempt = validate(image, keep_fix("20348.5510/fixed.msu"), once(Moment("start", "first contact (test VM)"), look))
+        attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), once(Moment("start", "first contact (test VM)"), look))
         return Validated(attempt, before, {name: blob_names(cloud, name) for name in PUBLIC}, tags)
 
 
@@ -107,9 +98,10 @@ def test_the_second_image_costs_the_layer_of_the_fix_and_finish(first: Validated
         ("20348.5499/contained.zip", {}, "no effect", "The base image held the fix before it was installed"),
         ("20348.5514/fixed.msu", {"suites": [FIRST_BOOT]}, "inconclusive", "these suites do not show what it is to cure"),
     ],
+    ids=lambda value: value if isinstance(value, str) and "/" in value else "",
 )
-def test_the_verdict(image: str, fix: str, changes: dict[str, Any], verdict: str, words: str) -> None:
-    attempt = validate(image, keep_fix(fix), **changes)
+def test_the_verdict(fixable: str, fix: str, changes: dict[str, Any], verdict: str, words: str) -> None:
+    attempt = validate(fixable, keep_fix(fix), **changes)
     assert attempt.result["verdict"] == verdict, attempt.result
     assert attempt.state.name == verdict.capitalize()
     assert words in " ".join(attempt.result["reasons"])
@@ -162,7 +154,7 @@ def test_vms_of_private_work_expire_as_soon_as_anybodys(first: Validated) -> Non
     assert timedelta(hours=23) < datetime.fromisoformat(tags["expires_at"]) - datetime.now(UTC) < timedelta(hours=24)
 
 
-def test_work_that_is_purged_while_it_is_built_ends_and_does_not_come_back(image: str, cloud: Cloud) -> None:
+def test_work_that_is_purged_while_it_is_built_ends_and_does_not_come_back(fixable: str, cloud: Cloud) -> None:
     purged: list[str] = []
     before = {work.scope for work in private_work(cloud)}
 
@@ -171,7 +163,7 @@ def test_work_that_is_purged_while_it_is_built_ends_and_does_not_come_back(image
         assert purge_scope(cloud, scope, lambda _: None).problems == ()
         purged.append(scope)
 
-    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), once(Moment("start", "capture the VHD"), purge))
+    attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), once(Moment("start", "capture the VHD"), purge))
     with pytest.raises(PrivateValidationError, match="purged while"):
         attempt.state.result()
     assert purged == [scope_of_run(attempt)]
@@ -260,7 +252,7 @@ def test_private_work_is_listed_and_purged_by_name(work: str, cloud: Cloud) -> N
 
 
 @pytest.mark.parametrize("name", [BUILDS_CONTAINER, "public", "private-nothing"])
-def test_nothing_but_private_work_can_be_purged(name: str, image: str, cloud: Cloud) -> None:
+def test_nothing_but_private_work_can_be_purged(name: str, fixable: str, cloud: Cloud) -> None:
     before = container_names(cloud)
     done = invoke("purge", name)
     assert done.exit_code == 6
@@ -268,7 +260,7 @@ def test_nothing_but_private_work_can_be_purged(name: str, image: str, cloud: Cl
     assert container_names(cloud) == before >= {BUILDS_CONTAINER}
 
 
-def test_a_container_of_others_is_neither_deleted_nor_marked(image: str, cloud: Cloud) -> None:
+def test_a_container_of_others_is_neither_deleted_nor_marked(fixable: str, cloud: Cloud) -> None:
     with pytest.raises(PrivateImageError):
         delete_private_container(cloud, BUILDS_CONTAINER)
     with pytest.raises(PrivateImageError):
@@ -289,9 +281,9 @@ def test_wrong_usage_is_2(arguments: list[str]) -> None:
         ({"--source": "No Block"}, "block"),
     ],
 )
-def test_what_was_typed_wrong_is_told_at_once_and_not_repeated(changes: dict[str, str], words: str, image: str) -> None:
+def test_what_was_typed_wrong_is_told_at_once_and_not_repeated(changes: dict[str, str], words: str, fixable: str) -> None:
     options = {"--source": "b", "--sha256": "0" * 64, "--kind": "msu"} | changes
-    done = invoke("validate", image, *(word for option in options.items() for word in option))
+    done = invoke("validate", fixable, *(word for option in options.items() for word in option))
     assert done.exit_code == PrivateValidationError.exit_code
     assert words in done.stderr
     assert "secret-switch" not in done.stderr
@@ -319,8 +311,8 @@ def test_an_image_with_private_packages_expires_and_is_purged_like_a_fix(define:
     assert_gone(cloud, scope)
 
 
-def test_a_kind_without_arguments_is_refused_by_the_flow_without_repeating_them(image: str) -> None:
-    attempt = validate(image, keep_fix("20348.5510/fixed.msu"), arguments=["/secret-switch"])
+def test_a_kind_without_arguments_is_refused_by_the_flow_without_repeating_them(fixable: str) -> None:
+    attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), arguments=["/secret-switch"])
     with pytest.raises(BuildError, match="takes no arguments") as caught:
         attempt.state.result()
     assert "secret-switch" not in f"{caught.value} {attempt.state.message}"

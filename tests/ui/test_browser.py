@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 from images.inventory import Inventory
 from tests.ui.conftest import Served
@@ -49,6 +49,12 @@ def _open_form(page: Page, served: Served, deployment: str) -> None:
     page.get_by_role("menuitem", name="Custom run").click()
 
 
+def _field(page: Page, name: str) -> Locator:
+    """A field of the form; what may be left empty says (Optional) behind its name."""
+    label = page.locator("label", has_text=re.compile(rf"^{name}( \(Optional\))?$"))
+    return page.locator(f"[id='{label.get_attribute('for')}']")
+
+
 def _submitted(page: Page) -> str:
     """Id of the run that the form's button makes."""
     page.get_by_role("button", name="Submit").click()
@@ -84,14 +90,14 @@ def test_image_chosen_in_the_form_is_built_and_shown(served: Served, page: Page,
 
 def test_form_of_a_private_fix_takes_lists_choices_and_registry_values(served: Served, page: Page, tmp_path: Path) -> None:
     _open_form(page, served, "validate-private-fix")
-    page.get_by_label("source", exact=True).fill("no-such-block")
-    page.get_by_label("sha256", exact=True).fill("a" * 64)
-    page.get_by_label("kind", exact=True).click()
+    _field(page, "source").fill("no-such-block")
+    _field(page, "sha256").fill("a" * 64)
+    _field(page, "kind").click()
     page.get_by_role("option", name="msu", exact=True).click()
     page.get_by_role("button", name="Add item").nth(1).click()
-    page.get_by_label("Path", exact=True).fill(r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State")
-    page.get_by_label("Name", exact=True).fill("HNSControlFlag")
-    page.get_by_label("Value", exact=True).fill("64")
+    _field(page, "Path").fill(r"HKLM:\SYSTEM\CurrentControlSet\Services\hns\State")
+    _field(page, "Name").fill("HNSControlFlag")
+    page.get_by_role("spinbutton").first.fill("64")
     page.screenshot(path=tmp_path / "private-form.png", full_page=True)
     run_id = _submitted(page)
 
@@ -108,11 +114,11 @@ def test_form_of_a_private_fix_takes_lists_choices_and_registry_values(served: S
 
 def test_form_of_a_month_takes_images_and_a_moment(served: Served, page: Page, tmp_path: Path) -> None:
     _open_form(page, served, "monthly-preview")
-    expect(page.get_by_label("kind", exact=True)).to_contain_text("preview")
-    page.get_by_label("images", exact=True).click()
+    expect(_field(page, "kind")).to_contain_text("preview")
+    _field(page, "images").click()
     page.get_by_role("option", name=IMAGE, exact=True).click()
     page.keyboard.press("Escape")
-    page.get_by_label("feed", exact=True).fill("no-such-feed.yaml")
+    _field(page, "feed").fill("no-such-feed.yaml")
     page.get_by_text("date-time").click()
     page.screenshot(path=tmp_path / "monthly-form.png", full_page=True)
     page.get_by_text("None", exact=True).click()

@@ -16,9 +16,11 @@
     lacks a blob, refuses it or can not be reached costs nothing but the time. A pull that fails all the same, as over wrong bytes in the
     cache, is tried again without the mirror. Addresses with SAS tokens stay in this process's memory; the mirror's own address is in a file.
     https://github.com/containerd/containerd/blob/main/docs/hosts.md (--hosts-dir, _default, capabilities, the fallback to the registry)
-    https://github.com/containerd/containerd/blob/main/core/remotes/docker/fetcher.go (the next host after any failure of one)
+    https://github.com/containerd/containerd/blob/main/core/remotes/docker/fetcher.go (the next host after a failure of any
+    kind; containerd 1.5 goes on after 404 only, so that its next host is the next try)
     https://learn.microsoft.com/dotnet/api/system.net.httplistener
-    https://learn.microsoft.com/windows/win32/http/urlprefix-strings (an administrator needs no reservation)
+    https://learn.microsoft.com/previous-versions/windows/it-pro/windows-server-2008-r2-and-2008/dd392883(v=ws.10) (who is no administrator
+    must reserve an address first; SYSTEM need not)
 
     What containerd knows afterwards, all with the same target:
     - repository@digest, from the pull. It stays: it is the RepoDigest of the CRI, which a pull by tag with ctr does not leave.
@@ -30,7 +32,7 @@
       https://github.com/containerd/containerd/blob/main/internal/cri/server/images/image_pull.go (UpdateImage)
 
 .NOTES
-    Input: images (reference, digest, blobs), parallel, attempts. A blob has sha256 and url; without a url it comes from the registry.
+    Input: images (reference, digest, blobs), parallel, attempts. blobs gives read URLs by sha256; without a URL the registry must have it.
     Images whose tag has the right digest already are left alone: the tag is set when a pull has come to its end, unpacking included. Runs as
     SYSTEM: a WinRM shell's job would end the pulls with the connection.
 #>
@@ -71,12 +73,12 @@ function Get-CachedBlob {
     param([Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$Image)
     $addresses = @{}
     foreach ($one in $Image) {
-        foreach ($blob in @($one.blobs)) {
-            if ([string]::IsNullOrEmpty($blob.url)) {
-                Write-StageLog -Message "$($one.reference): the cache does not have sha256:$($blob.sha256), it comes from the registry"
+        foreach ($blob in $one.blobs.PSObject.Properties) {
+            if ([string]::IsNullOrEmpty($blob.Value)) {
+                Write-StageLog -Message "$($one.reference): the cache does not have sha256:$($blob.Name), it comes from the registry"
             }
             else {
-                $addresses["sha256:$($blob.sha256)"] = [string]$blob.url
+                $addresses["sha256:$($blob.Name)"] = [string]$blob.Value
             }
         }
     }

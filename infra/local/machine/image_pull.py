@@ -119,11 +119,11 @@ class ImagePuller:
     def _mirror(self, images: Sequence[ImageToPull]) -> dict[str, str]:
         addresses: dict[str, str] = {}
         for image in images:
-            for blob in image.blobs:
-                if blob.url:
-                    addresses[f"sha256:{blob.sha256}"] = blob.url
+            for sha256, url in image.blobs.items():
+                if url:
+                    addresses[f"sha256:{sha256}"] = url
                 else:
-                    lacking = f"{image.reference}: the cache does not have sha256:{blob.sha256}, it comes from the registry"
+                    lacking = f"{image.reference}: the cache does not have sha256:{sha256}, it comes from the registry"
                     self._run.context.emit_stderr(f"{lacking}\r\n")
         return addresses
 

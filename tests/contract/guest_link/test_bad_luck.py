@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 from images.errors import StageError
-from images.stages.content import PULL_IMAGES, SAVE_FILES, ImageToPull, PullImageInput, SaveFileInput, SourceFile
+from images.stages.content import (
+    PULL_IMAGES,
+    SAVE_FILES,
+    ImageToPull,
+    PulledImage,
+    PullImageInput,
+    PullImageResult,
+    SaveFileInput,
+    SourceFile,
+)
 from images.stages.contract import NoInput, StageContract, StageInput
 from images.stages.finish import (
     CLEAR_LEFTOVERS,
@@ -24,11 +33,14 @@ from images.stages.finish import (
     VhdIdentityInput,
 )
 from images.stages.system import INSTALL_FEATURE, FeatureInput
+from infra.fetch.http import make_client
+from infra.fetch.registry import Registry
 from infra.guest.json_lines import Progress
 from infra.guest.link import GuestLink
+from infra.local.contracts import Outside
 from infra.local.guest.process import GuestProcess
 from infra.local.latency import LatencyProfile
-from infra.local.machine import services
+from infra.local.machine import containerd, services
 from infra.local.origin.server import create_app
 from tests.contract.guest_link.build_guest import LIMITS, BuildGuest, wait_for
 from tests.contract.guest_link.conftest import MakeLink
@@ -192,6 +204,27 @@ def test_digest_that_the_registry_does_not_have_is_told_with_what_to_do(tmp_path
             link.run_stage(PULL_IMAGES, PullImageInput(images=(gone,), parallel=1, attempts=3), run_id="a")
     assert (caught.value.code, "run `winvhd lock`" in caught.value.hint) == ("manifest-unknown", True)
     assert f"the registry does not have mcr.microsoft.com/oss/v2/kubernetes/pause@{gone.digest}" in str(caught.value)
+
+
+def test_layers_that_blob_storage_does_not_give_come_from_the_registry_and_the_token_stays_secret(tmp_path: Path, base_disk: Path) -> None:
+    with serve(create_app(tmp_path / "origin")) as gateway, BuildGuest(base_disk, tmp_path / "disks", outside=gateway) as build:
+        with make_client() as client:
+            locked = Registry(client, Outside(gateway).route).lock_image("mcr.microsoft.com/oss/v2/kubernetes/pause:3.10.2", 20348)
+        urls = {blob.sha256: f"http://127.0.0.1:9/cache/{blob.sha256}?sv=1&sig=c2VjcmV0" for blob in locked.blobs[1:]}
+        pause = ImageToPull(reference=locked.reference, digest=locked.digest, blobs={locked.blobs[0].sha256: "", **urls})
+        boot = build.host._vms[build.vm_id].boot
+        assert boot is not None
+        services.set_service(boot.disk, "containerd", services.AUTO)
+        progress: list[Progress] = []
+        with GuestLink(build.contact(), limits=LIMITS) as link:
+            link.upload_scripts()
+            wanted = PullImageInput(images=(pause,), parallel=1, attempts=1)
+            result = link.run_stage(PULL_IMAGES, wanted, run_id="a", on_progress=progress.append)
+        assert isinstance(result, PullImageResult)
+        assert result.images == (PulledImage(reference=locked.reference, digest=locked.digest, attempts=1),)
+        assert all(containerd.has_blob(boot.disk, f"sha256:{blob.sha256}") for blob in locked.blobs)
+        assert b"c2VjcmV0" not in b"".join(file.read_bytes() for file in build.disk_folder.rglob("*") if file.is_file())
+        assert "c2VjcmV0" not in str(progress) + str(result)
 
 
 def test_unreachable_blob_storage_is_named_without_the_token(build: BuildGuest, build_link: GuestLink) -> None:

@@ -55,7 +55,12 @@ def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
 
 
 def test_only_the_part_between_the_marks_of_a_document_changes() -> None:
-    results = {"made": "2026-11-26T05:00:00+00:00", "commit": "abc", "machine": {"processors": 2, "system": "Linux"}, "sweeps": [sweep(1)]}
+    results = {
+        "made": "2026-11-26T05:00:00+00:00",
+        "commit": "abc",
+        "machine": {"processors": 2, "system": "Linux", "load_before": 0.1},
+        "sweeps": [sweep(1)],
+    }
     text = in_document(f"# Title\n{BEGIN}\nyesterday\n{END}\nthe rest\n", results)
     assert text.startswith("# Title\n")
     assert text.endswith("\nthe rest\n")

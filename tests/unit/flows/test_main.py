@@ -16,7 +16,7 @@ from images.errors import EXIT_CODES
 from images.loading import render_schema
 from infra.checkout import ROOT
 
-COMMANDS = ("build", "checkpoints", "plan", "lock", "schema", "verify", "import", "local", "version")
+COMMANDS = ("build", "checkpoints", "plan", "lock", "schema", "verify", "import", "private", "local", "version")
 
 
 @pytest.fixture
@@ -36,7 +36,20 @@ def test_help_names_every_command_and_every_exit_code(runner: CliRunner) -> None
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, "import agentbaker", "checkpoints list", "checkpoints prune", "local up", "local down", "local status"]
+    "command",
+    [
+        *COMMANDS,
+        "import agentbaker",
+        "checkpoints list",
+        "checkpoints prune",
+        "private source",
+        "private validate",
+        "private list",
+        "private purge",
+        "local up",
+        "local down",
+        "local status",
+    ],
 )
 def test_every_command_explains_itself(runner: CliRunner, command: str) -> None:
     done = runner.invoke(app, [*command.split(), "--help"])

@@ -11,8 +11,10 @@ from images.definition import ImageDefinition
 from images.errors import BuildError, ConfigurationError, UnresolvedLockError
 from images.fingerprint import digest, layer_fingerprint, root_facts, script_digests
 from images.loading import definition_digest, definition_names, find_definition, load_definition, read_uploads
+from images.lock import LockedBlob
 from images.plan import BuildPlan, make_plan
 from images.planning.tree import plan_tree
+from images.stages.content import PullImageInput
 from images.stages.contract import LayerName
 from images.steps import RELEASE_NOTES_PATH
 from tests.unit.images.samples import lock_of, rich_definition, scripts, sha256
@@ -245,6 +247,21 @@ def test_every_locked_byte_counts() -> None:
     assert changed_layers(plan_of(definition), plan_of(definition, files=files)) == ["artifacts", "finish"]
     assert changed_layers(plan_of(definition), plan_of(definition, container_images=images)) == ["images", "artifacts", "finish"]
     assert changed_layers(plan_of(definition), plan_of(definition, base_version="20348.1.260101")) == [name.value for name in PUBLIC_LAYERS]
+
+
+def test_layers_of_an_image_are_planned_for_the_cache_and_follow_from_its_digest() -> None:
+    definition = rich_definition()
+    older = lock_of(definition)
+    blob = LockedBlob(sha256="d" * 64, size_bytes=5)
+    images = tuple(image.model_copy(update={"blobs": (blob,)}) for image in older.container_images)
+    plan = plan_of(definition, container_images=images)
+    (stage,) = (stage for stage in plan.stages if stage.stage == "import-container-image")
+    assert stage.tokens == (f"cache:{blob.sha256}",)
+    assert changed_layers(plan_of(definition), plan) == []
+    completed = stage.complete(url_of=lambda token: f"https://cache.example/{token}?sig=hush")
+    assert [image.blobs for image in PullImageInput.model_validate(completed.model_dump()).images] == [
+        {blob.sha256: f"https://cache.example/cache:{blob.sha256}?sig=hush"} for _ in images
+    ]
 
 
 def test_a_changed_script_rebuilds_its_layer_and_later_ones_and_the_module_all() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from images.errors import DefinitionError
 from images.updates.feed import FeedUpdate, build_numbers
 from images.updates.selection import Selection, select_updates
+from images.updates.wanted import refuse_foreign
 from tests.unit.images.updates.samples import update
 
 JULY = update("KB5110001", "2026-07-14", "20348.5386")
@@ -251,3 +252,12 @@ def test_a_base_at_the_target_needs_nothing_more(feed: list[FeedUpdate], day: da
     again = select_updates(feed, 26100, first.target_build, as_of=as_of)
     assert again.updates == ()
     assert (again.target_build, again.outcome) == (first.target_build, first.outcome)
+
+
+def test_listed_updates_for_another_windows_are_refused_all_at_once_and_unknown_ones_are_not() -> None:
+    with pytest.raises(DefinitionError) as caught:
+        refuse_foreign(FEED, ["KB5120900", "KB5120242", "KB1234567", "KB5120900"], 20348)
+    assert [problem.message for problem in caught.value.problems] == ["KB5120900 is for Windows Server 2019"] * 2
+    refuse_foreign(FEED, ["KB5120242", "KB1234567"], 20348)
+    # One KB for several builds is no fault.
+    refuse_foreign((*FEED, update("KB5120900", "2026-08-11", "20348.9012")), ["KB5120900"], 20348)
