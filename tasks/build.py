@@ -50,6 +50,8 @@ class SharedRun:
     """What the update feed says of the months that the run is about, for the release notes."""
     broken_layers: dict[str, StageError] = field(default_factory=dict)
     """By fingerprint: why this run could not build a layer."""
+    saved: set[str] = field(default_factory=set)
+    """Fingerprints of the layers that this run has saved."""
     builds: list[Build] = field(default_factory=list)
     stopped: bool = False
 

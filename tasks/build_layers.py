@@ -38,7 +38,7 @@ class LayerBuilder:
     lock_digest: str
     open_guest: OpenGuest
     from_scratch: bool = False
-    """Start at the base image, whatever was saved before."""
+    """Use only what this very run has saved."""
 
     def run(self) -> LayerWork:
         """The work in the VM that all layers were run in, the last one included; the guest is generalized and off.
@@ -47,7 +47,7 @@ class LayerBuilder:
         """
         while True:
             self.build.must_go_on()
-            start = None if self.from_scratch else find_start(self.build, self.plan)
+            start = find_start(self.build, self.plan, only=self.build.shared.saved if self.from_scratch else None)
             # A layer without stages adds nothing that could be saved.
             missing = tuple(layer for layer in self.plan.after(start.fingerprint if start else None) if layer.stages)
             with self._turn(missing[0]) as lease:
@@ -84,11 +84,11 @@ class LayerBuilder:
                 # Before the checkpoint is there: whoever waits for this layer should go on above the next one, not beside us.
                 upper = self._acquire(following) if following is not None and following.reusable else None
                 try:
-                    saved = save_layer(self.build, self.plan, layer, self.lock_digest, work.vm, work.link, lease)
+                    saved = save_layer(self.build, self.plan, layer, self.lock_digest, work.vm, work.link, lease, replace=self.from_scratch)
                 finally:
                     lease.release()
                     lease = upper
-                if upper is None and saved is not None and following is not None and following.reusable and not self.from_scratch:
+                if upper is None and saved is not None and following is not None and following.reusable:
                     return False
             return True
         finally:
@@ -122,7 +122,9 @@ class LayerBuilder:
         return lease
 
     def _is_there(self, layer: Layer) -> bool:
-        return not self.from_scratch and find_layer(self.build, layer) is not None
+        if self.from_scratch and layer.fingerprint not in self.build.shared.saved:
+            return False
+        return find_layer(self.build, layer) is not None
 
     @contextmanager
     def _turn(self, layer: Layer) -> Iterator[LayerLease | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 
 from prefect.client.schemas.objects import State
@@ -28,9 +29,12 @@ def find_layer(build: Build, layer: Layer) -> Checkpoint | None:
     return None
 
 
-def find_start(build: Build, plan: BuildPlan) -> Checkpoint | None:
-    """The checkpoint of the plan's highest layer that has one; None when the build starts at its base image. Raises CloudError."""
-    reusable = [layer for layer in plan.layers if layer.reusable]
+def find_start(build: Build, plan: BuildPlan, *, only: Collection[str] | None = None) -> Checkpoint | None:
+    """The checkpoint of the plan's highest layer that has one; None when the build starts at its base image. Raises CloudError.
+
+    With `only`, layers whose fingerprints are not in there count as missing.
+    """
+    reusable = [layer for layer in plan.layers if layer.reusable and (only is None or layer.fingerprint in only)]
     with ThreadPoolExecutor(max(len(reusable), 1), thread_name_prefix="checkpoint") as pool:
         found = list(pool.map(lambda layer: find_layer(build, layer), reusable))
     return next((checkpoint for checkpoint in reversed(found) if checkpoint is not None), None)

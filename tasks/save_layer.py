@@ -7,10 +7,11 @@ from datetime import UTC, datetime, timedelta
 from images.errors import CloudError, ConfigurationError, StageError
 from images.layer_record import record_of
 from images.plan import BuildPlan, Layer
+from images.retention import Condition
 from images.stages.contract import NoInput
 from images.stages.finish import CLEAR_RUN_COMMAND
 from infra.azure.checkpoint_state import Checkpoint
-from infra.azure.checkpoints import delete_checkpoint, save_checkpoint
+from infra.azure.checkpoints import delete_checkpoint, look_up, save_checkpoint
 from infra.azure.layer_lease import LayerLease, LeaseLostError
 from infra.azure.layer_records import LayerRecords
 from infra.azure.vm_power import power_off, start
@@ -27,12 +28,13 @@ CHECKPOINT_LIFETIME = timedelta(days=60)
 
 @step_task("save-checkpoint", "Checkpoint after {layer.name}")
 def save_layer(
-    build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: BuildVm, link: GuestLink, lease: LayerLease
+    build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: BuildVm, link: GuestLink, lease: LayerLease, *, replace: bool = False
 ) -> Checkpoint | None:
     """The checkpoint, after the VM was stopped, saved and started again; None when the lease was lost or the cloud refused to save.
 
     Raises GuestLinkError, CloudError when the VM does not stop or start, and StageError when the next boot shows that an update did not
     last; such a checkpoint is deleted. Not being able to save is no error: a checkpoint only saves time.
+    With `replace` an earlier checkpoint of the layer makes room for this one.
     """
     with build.timings.step(f"checkpoint {layer.name.value}", layer=layer.name.value) as step:
         saved: list[Checkpoint] = []
@@ -44,7 +46,7 @@ def save_layer(
                 delete_checkpoint(build.cloud, saved.pop())
             power_off(build.cloud, vm)
             step.progress("the VM is stopped")
-            checkpoint = _save(build, plan, layer, lock_digest, vm, lease, step) if ready else None
+            checkpoint = _save(build, plan, layer, lock_digest, vm, lease, step, replace=replace) if ready else None
             if checkpoint is not None:
                 saved.append(checkpoint)
             build.must_go_on()
@@ -70,13 +72,18 @@ def _prepare(build: Build, layer: Layer, link: GuestLink, step: Step) -> bool:
     return True
 
 
-def _save(build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: BuildVm, lease: LayerLease, step: Step) -> Checkpoint | None:
+def _save(
+    build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: BuildVm, lease: LayerLease, step: Step, *, replace: bool
+) -> Checkpoint | None:
     now = datetime.now(UTC)
     expires_at = build.private_until or now + CHECKPOINT_LIFETIME
     try:
         lease.must_be_held()
         # First the record: a checkpoint that nobody can explain should not exist.
         LayerRecords(build.cloud, container=build.builds_container).put(record_of(plan, layer, now.isoformat(timespec="seconds")))
+        earlier = look_up(build.cloud, layer.name.value, layer.fingerprint, build.scope) if replace else None
+        if earlier is not None and earlier.condition is not Condition.STRANGE:
+            delete_checkpoint(build.cloud, earlier)
         made = save_checkpoint(
             build.cloud,
             vm,
@@ -92,4 +99,5 @@ def _save(build: Build, plan: BuildPlan, layer: Layer, lock_digest: str, vm: Bui
         step.warn(f"not saved: {error.what}")
         return None
     step.progress(f"saved as {made.name}")
+    build.shared.saved.add(layer.fingerprint)
     return made

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+import httpx
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from images.errors import BuildError, CancelledError
+from images.errors import BuildError, CancelledError, ConfigurationError
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -60,6 +61,12 @@ def _reason(error: BaseException, *, interrupted: bool) -> BuildError | None:
     if interrupted or isinstance(error, KeyboardInterrupt):
         return CancelledError(
             "stopped before the end", hint="run the same command again; what a build may have left in the cloud goes at its expiry"
+        )
+    if isinstance(error, httpx.TransportError):
+        # Only Prefect's client raises it this far: every other exchange has errors of its own.
+        return ConfigurationError(
+            f"the Prefect server does not answer any more: {type(error).__name__}",
+            hint="is it still running, and the machine not out of memory? Run the same command again: it goes on from the last checkpoint",
         )
     return error if isinstance(error, BuildError) else None
 

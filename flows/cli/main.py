@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import os
 import sys
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from flows.cli.locking import lock
 from flows.cli.planning import plan
 from flows.cli.private import private_app
 from flows.cli.schema import schema
+from flows.cli.services import prefect_is_gone
 from flows.cli.verify import verify
 from images.errors import EXIT_CODES
 
@@ -58,7 +60,14 @@ def version(numbers: Annotated[bool, typer.Option("--all", help="Also the versio
 def main() -> None:
     """Entry point of the command."""
     _few_arenas()
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if prefect_is_gone.is_set():
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        raise
 
 
 def _few_arenas() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -17,6 +18,8 @@ from infra.prefect.server import answers, free_port, prefect_environment, start_
 from infra.profiles import running_stand_in, start_stand_in, wait_for_deletions
 
 _DRAIN_S = 10.0
+prefect_is_gone = threading.Event()
+"""Set when the server did not answer at the end: at exit Prefect's senders would then try once more, without a limit."""
 
 
 @contextmanager
@@ -112,6 +115,9 @@ def _send_what_is_left() -> None:
 
     for worker in (APILogWorker, EventsWorker):
         worker.drain_all(timeout=_DRAIN_S)
+    api_url = os.environ.get("PREFECT_API_URL", "")
+    if api_url and not answers(f"{api_url.rstrip('/')}/health"):
+        prefect_is_gone.set()
 
 
 def _use_api(environment: dict[str, str]) -> None:

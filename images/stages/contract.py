@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from images.frozen import Frozen
 
@@ -24,6 +24,9 @@ class LayerName(StrEnum):
 
 class StageInput(Frozen):
     """What a script gets: one JSON object on its standard input."""
+
+    # It holds addresses with their tokens, which no error may quote.
+    model_config = ConfigDict(hide_input_in_errors=True)
 
 
 class NoInput(StageInput):

@@ -181,10 +181,14 @@ def _keep(client: SyncPrefectClient, lease: UUID, lease_s: float, renew_s: float
 
 
 def _give_back(client: SyncPrefectClient, lease: UUID, lease_s: float, on_event: Say) -> None:
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
     try:
-        client.release_concurrency_slots_with_lease(lease)
+        # The client's retries take a minute when the server is gone, and the lease ends by itself.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+            client.release_concurrency_slots_with_lease(lease)
     except httpx.HTTPError as error:
-        # The build's own result matters more; the lease ends by itself.
+        # The build's own result matters more.
         on_event(f"could not give vCPUs back ({type(error).__name__}): they come free within {lease_s:.0f} s")
 
 

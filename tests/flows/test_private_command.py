@@ -34,19 +34,19 @@ def winvhd(fixable: str) -> Winvhd:
 
 
 def test_an_address_is_kept_and_the_verdict_is_printed_with_a_table(winvhd: Winvhd, fixable: str) -> None:
-    body = fix_body(FIX)
+    body, url = fix_body(FIX), fix_url(FIX)
     assert body is not None
-    kept = winvhd("source", "typed-fix", said=f"{fix_url(FIX)}\n")
+    kept = winvhd("source", "typed-fix", said=f"{url}\n")
     assert (kept.returncode, kept.stdout) == (0, "kept as typed-fix\n"), kept.stderr
-    assert private_fix_url("typed-fix").get_secret_value() == fix_url(FIX)
+    assert private_fix_url("typed-fix").get_secret_value() == url
     # As PowerShell's Get-FileHash writes it.
     digest = hashlib.sha256(body).hexdigest().upper()
     options = ("--source", "typed-fix", "--sha256", digest, "--kind", "exe", "--argument", "/quiet")
     done = winvhd("validate", fixable, *options, "--suite", FIRST_BOOT, "--suite", NETWORKING)
     assert done.returncode == 0, done.stderr
-    lines = [line.split() for line in done.stdout.splitlines()]
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
     assert f"Private fix {digest[:12].lower()}: fixed" in done.stdout
-    assert "networking the endpoint has an address fails (2 of 2 failed) passes fixed".split() in lines
+    assert "networking the endpoint has an address fails (2 of 2 failed) passes fixed" in lines
     assert "patched:" in done.stdout
     assert "layers built: fix, finish" in done.stdout
     said = kept.stdout + kept.stderr + done.stdout + done.stderr

@@ -20,6 +20,7 @@ def sweep(factor: float, *, minutes: float = 40.0, own_s: float = 5.0) -> dict[s
         "critical_s": 38 * pace,
         "times_faster": (100 * pace + 2) / (minutes * pace + own_s),
         "over_critical": (minutes * pace + own_s) / (38 * pace),
+        "of_one_build": 1.0,
         "critical_path": [("vm.create", 38.0)],
         "steps": [{"name": "build VM", "starts_at": 0.0, "ends_at": 20 * pace}],
         "operations": {"vm.create": 3},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 
 import pytest
+from pydantic import ValidationError
 
 from images import errors
 from images.errors import (
@@ -18,6 +19,7 @@ from images.errors import (
     Problem,
     StageError,
 )
+from images.stages.content import SaveFileInput
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BuildError)]
 
@@ -62,3 +64,12 @@ def test_a_definition_error_shows_every_problem_with_its_line() -> None:
 def test_a_stage_error_names_its_stage_and_an_inventory_mismatch_its_differences() -> None:
     assert str(ERRORS[4]) == "stage install: failed\n    kept: layer os"
     assert str(ERRORS[5]) == "differs\n  a\n  b\n    hint: look"
+
+
+def test_error_of_a_wrong_stage_input_quotes_nothing_of_it() -> None:
+    wrong = {"files": [{"url": "https://x.example.com/a?sig=canary"}], "parallel": "sig=canary", "attempts": 1}
+    with pytest.raises(ValidationError) as raised:
+        SaveFileInput.model_validate(wrong)
+    assert "files.0.path" in str(raised.value)
+    assert "parallel" in str(raised.value)
+    assert "canary" not in str(raised.value)
