@@ -23,7 +23,7 @@ from typing import Any
 
 from infra.checkout import ROOT, build_source
 from tests.bench.prefect_api import prefect_api
-from tests.bench.report import draw, extrapolated, in_document, tables, where_it_went
+from tests.bench.report import draw, extrapolated, in_document, steps_apart, tables, where_it_went
 from tests.bench.scenarios import Scenarios, load_scenarios
 
 RESULTS = ROOT / "docs" / "bench" / "results.json"
@@ -112,6 +112,8 @@ def main() -> None:
     print(tables(results))
     for name in given.explain.split(",") if given.explain else ():
         print(f"\n{where_it_went(results['sweeps'][0], name)}")
+        if sum(name in sweep["scenarios"] for sweep in results["sweeps"]) > 1:
+            print(f"\n{steps_apart(results['sweeps'], name)}")
     everything = set(wanted) == set(known) and set(given.factors) == set(FACTORS)
     target = given.json or (RESULTS if everything else None)
     if target is not None:

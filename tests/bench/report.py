@@ -135,6 +135,21 @@ def where_it_went(sweep: dict[str, Any], name: str) -> str:
     return "\n".join(lines)
 
 
+def steps_apart(sweeps: Sequence[dict[str, Any]], name: str) -> str:
+    """Each step of a scenario's build as minutes of Azure, which grow with the latencies, and our own seconds, which do not."""
+    measured = [sweep for sweep in sweeps if name in sweep["scenarios"]]
+    sums: list[dict[str, float]] = []
+    for sweep in measured:
+        sums.append({})
+        for step in sweep["scenarios"][name]["steps"]:
+            sums[-1][step["name"]] = sums[-1].get(step["name"], 0.0) + step["ends_at"] - step["starts_at"]
+    lines = ["minutes  own s"]
+    for step in sums[0]:
+        minutes, own_s = _line([sweep["seconds_per_minute"] for sweep in measured], [one.get(step, 0.0) for one in sums])
+        lines.append(f"{minutes:7.2f} {own_s:6.2f}  {step}")
+    return "\n".join(lines)
+
+
 def draw(results: dict[str, Any], path: Path) -> None:
     """A bar chart of the sweep with the committed latencies, as SVG: our minutes and the reference's, with the critical path marked."""
     import matplotlib as mpl

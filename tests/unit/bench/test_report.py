@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench.report import BEGIN, END, draw, extrapolated, in_document, tables, where_it_went
+from tests.bench.report import BEGIN, END, draw, extrapolated, in_document, steps_apart, tables, where_it_went
 
 
 def sweep(factor: float, *, minutes: float = 40.0, own_s: float = 5.0) -> dict[str, Any]:
@@ -45,6 +45,12 @@ def test_an_explanation_counts_in_minutes_of_azure() -> None:
     text = where_it_went(sweep(2), "cold")
     assert "+20.00  build VM" in text
     assert "+38.00  vm.create" in text
+
+
+def test_a_step_is_told_apart_as_minutes_and_own_seconds() -> None:
+    (line,) = steps_apart([sweep(1), sweep(0.5), sweep(2)], "cold").splitlines()[1:]
+    minutes, own_s, name = line.split(maxsplit=2)
+    assert (float(minutes), abs(float(own_s)), name) == (20, 0, "build VM")
 
 
 def test_the_same_results_give_the_same_chart(tmp_path: Path) -> None:
