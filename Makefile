@@ -13,7 +13,7 @@ build: setup  ## Build an image on the stand-in cloud: make build IMAGE=windows-
 	@.venv/bin/winvhd build $(IMAGE)
 
 test: setup check  ## Run every check and the whole test suite
-	@.venv/bin/pytest
+	@.venv/bin/pytest -n 2 --dist loadfile
 
 check: setup  ## ruff, mypy --strict, import-linter, PowerShell, YAML and schema
 	.venv/bin/ruff check --quiet .

@@ -49,7 +49,8 @@ def refuse_foreign(updates: Sequence[FeedUpdate], listed: Sequence[str], windows
     for number, kb in enumerate(listed):
         named = [update for update in updates if update.kb == kb]
         if named and all(update.windows_build != windows_build for update in named):
-            problems.append(Problem("updates", 0, f"[{number}]", *_foreign(named, windows_build)))
+            message, hint = _foreign(named, windows_build)
+            problems.append(Problem("updates", 0, f"[{number}]", message, hint))
     if problems:
         raise DefinitionError(problems)
 

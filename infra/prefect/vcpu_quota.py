@@ -184,8 +184,8 @@ def _give_back(client: SyncPrefectClient, lease: UUID, lease_s: float, on_event:
     from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
     try:
-        # The client's retries take a minute when the server is gone, and the lease ends by itself.
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        # As many as the client makes by default take a minute when the server is gone, and the lease ends by itself.
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 2}):
             client.release_concurrency_slots_with_lease(lease)
     except httpx.HTTPError as error:
         # The build's own result matters more.

@@ -173,9 +173,9 @@ def section(results: dict[str, Any]) -> str:
         f" {all_of['layers_built']} built, {all_of['vms']} VMs, {all_of['minutes']} minutes.** The {len(runs)} repeated"
         f" runs made {all_of['repeated_vms']} VMs and took {all_of['repeated_seconds_mean']} s each.",
         "",
-        "Bases are `<build>.*`, so that an image changes twice a month: when its update is out, and when the base image that holds it follows, with",
-        "a preview where there is one. Everything above the os layer is built on it, and changes with it; what is reused is what images have in",
-        "common (the two gen2 images of 2025).",
+        "Bases are `<build>.*`, so that an image changes twice a month: when its update is out, and when the base image that holds it",
+        "follows, with a preview where there is one. All layers lie on that of Windows and its updates, and change with it; what is reused",
+        "is what images have in common (the two gen2 images of 2025).",
         "",
         "| month | kind | built | unchanged | with a preview | layers built | layers reused | VMs | s | repeated: VMs | s |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",

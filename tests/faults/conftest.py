@@ -60,7 +60,7 @@ def stormy(stand_in: BackgroundProcess, prefect_api: None, workplace: Path) -> S
     from tests.faults.stormy import WEATHER, StormyBuild, watching
 
     packages = [*SMALL["packages"], {"url": PACKAGE.format(name="stormy"), "destination": "C:\\akse-cache\\tools\\"}]
-    path = write_definition(workplace, name="stormy", packages=packages)
+    path = write_definition(workplace, name="stormy", packages=packages, os_disk_gib=71)
     definition, profile = load_definition(path), load_profile("local")
     with open_cloud(profile) as cloud:
         # Corrupt bytes in the origin's first answers would be locked as they are.

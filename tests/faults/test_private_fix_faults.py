@@ -212,8 +212,9 @@ def test_the_folders_of_a_killed_run_are_found_by_the_purge(fixable: str, cloud:
         assert running.end()[0] == -signal.SIGKILL
     (found,) = [work for work in private_work(cloud) if work.scope == scope]
     assert sorted(Path(folder).name for folder in found.folders) == sorted(f"{side}-{scope[8:]}" for side in ("baseline", "patched"))
-    assert len(found.groups) == 2
-    assert sorted(found.running) == sorted(f"{side}-{scope[8:]}" for side in ("baseline", "patched"))
+    # How far the other side was by then is a matter of chance.
+    assert f"winvhd-patched-{scope[8:]}" in found.groups
+    assert f"patched-{scope[8:]}" in found.running
     assert purge_scope(cloud, scope, lambda _: None).problems == ()
     assert [path.name for path in output_folder().iterdir() if scope[8:] in path.name] == []
     assert groups_in(cloud, scope) == set()

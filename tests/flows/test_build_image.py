@@ -57,7 +57,7 @@ def built_cache() -> dict[str, Any]:
 def built(profile: CloudProfile, define: Callable[..., str], built_cache: dict[str, Any]) -> dict[str, Any]:
     """One finished build of the small definition, with a copy."""
     if "small" not in built_cache:
-        built_cache["small"] = build_image(ImageChoice(define()), "local", "winvhdcopy/images")
+        built_cache["small"] = build_image(ImageChoice(define(os_disk_gib=72)), "local", "winvhdcopy/images")
     result: dict[str, Any] = built_cache["small"]
     return result
 
@@ -114,7 +114,7 @@ def test_second_build_gets_the_next_version_and_reuses_the_artifact_cache(
 def test_bootstrap_fails_when_one_cached_file_is_taken_away(
     built: dict[str, Any], define: Callable[..., str], profile: CloudProfile, tmp_path: Path
 ) -> None:
-    file = Path(define())
+    file = Path(define(os_disk_gib=72))
     definition = load_definition(file)
     store = FolderDiskStore(tmp_path / "disks")
     store.import_vhd(Path(built["folder"]) / "image.vhd", "opened", "V1", definition.os_disk_gib)
