@@ -22,6 +22,7 @@ _BLOCK_NAME: Final = TypeAdapter(BlockName)
 LABEL_DIGITS: Final = 12
 MAX_SAS_LIFE: Final = timedelta(days=7)
 """Longest life of a user delegation SAS: https://learn.microsoft.com/rest/api/storageservices/create-user-delegation-sas."""
+_LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class FixKind(StrEnum):
@@ -117,6 +118,7 @@ def sas_problem(url: str, now: datetime) -> str:
     ends = ends if ends.tzinfo else ends.replace(tzinfo=UTC)
     problems = (
         (parts.scheme not in ("http", "https") or not parts.hostname or "sig" not in given, "it is not a URL with a SAS"),
+        (parts.scheme == "http" and parts.hostname not in _LOOPBACK, "its token would travel unencrypted (give the https address)"),
         (given.get("sr") != "b", "its SAS opens more than one blob, or something else (sr must be b)"),
         (given.get("sp") != "r", "its SAS allows something else than reading (sp must be r)"),
         (ends <= now, f"its SAS expired at {ends.astimezone(UTC):%Y-%m-%d %H:%M} UTC"),

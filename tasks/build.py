@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -124,8 +125,9 @@ def scope_of(definition: ImageDefinition) -> str:
     """Public, or a scope of the image's own when private packages are part of it."""
     if not definition.private_packages:
         return PUBLIC
-    # Short enough for a container's name, and different for names that begin alike.
-    return private_scope(f"{definition.name[:20].strip('-')}-{hashlib.sha256(definition.name.encode()).hexdigest()[:8]}")
+    # Short enough for a container's name, which has no two hyphens in a row, and different for names that begin alike.
+    start = re.sub("-+", "-", definition.name)[:20].strip("-")
+    return private_scope(f"{start}-{hashlib.sha256(definition.name.encode()).hexdigest()[:8]}")
 
 
 @contextmanager

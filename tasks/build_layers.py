@@ -74,17 +74,22 @@ class LayerBuilder:
                 if not layer.reusable:
                     end_take_over(self.build, work.vm)
                 self._must_not_be_broken(layer)
-                self._run_layer(work, layer)
+                with self._broken_is_noted(layer):
+                    work.run(layer)
                 if not layer.reusable:
                     continue
                 if lease is None:
                     # Lost before: from here on this VM's layers are of no use to others.
-                    self._restart_if_due(work, layer)
+                    with self._broken_is_noted(layer):
+                        self._restart_if_due(work, layer)
                     continue
                 # Before the checkpoint is there: whoever waits for this layer should go on above the next one, not beside us.
                 upper = self._acquire(following) if following is not None and following.reusable else None
                 try:
-                    saved = save_layer(self.build, self.plan, layer, self.lock_digest, work.vm, work.link, lease, replace=self.from_scratch)
+                    with self._broken_is_noted(layer):
+                        saved = save_layer(
+                            self.build, self.plan, layer, self.lock_digest, work.vm, work.link, lease, replace=self.from_scratch
+                        )
                 finally:
                     lease.release()
                     lease = upper
@@ -95,9 +100,11 @@ class LayerBuilder:
             if lease is not None:
                 lease.release()
 
-    def _run_layer(self, work: LayerWork, layer: Layer) -> None:
+    @contextmanager
+    def _broken_is_noted(self, layer: Layer) -> Iterator[None]:
+        """Also when it breaks at the restart that completes it: the other images of the run need not try the same."""
         try:
-            work.run(layer)
+            yield
         except StageError as error:
             self.build.shared.broken_layers[layer.fingerprint] = error
             raise

@@ -117,10 +117,10 @@ class _Attempt:
 
     def _fetch(self, layers: tuple[Layer, ...]) -> None:
         needed = {token for layer in layers for stage in layer.stages for token in stage.tokens}
-        wanted = tuple(artifact for artifact in artifacts_of(self._recipe.lock) if f"cache:{artifact.sha256}" in needed)
+        # For the second VM of an attempt the files of the first may still be on their way: nobody else may bring them.
+        wanted = self._supply.expect(artifact for artifact in artifacts_of(self._recipe.lock) if f"cache:{artifact.sha256}" in needed)
         if not wanted:
             return
-        self._supply.expect(wanted)
         fetching = fetch_artifacts.submit(self.pool, self._build, self._supply, wanted)
         fetching.add_done_callback(lambda _: self._supply.abandon(wanted))
         self._fetching.append(fetching)

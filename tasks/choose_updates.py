@@ -121,7 +121,16 @@ def _merged(listed: Sequence[UpdateSource], followed: Sequence[UpdateSource]) ->
         if known is None or known is source:
             yield source
         else:
-            yield replace(source, url=source.url or known.url, build=source.build or known.build, preview=known.preview)
+            # The feed's hash is of the feed's file: it says nothing of another URL in the definition.
+            sha256 = known.sha256 if source.url in (None, known.url) else None
+            yield replace(
+                source,
+                url=source.url or known.url,
+                sha256=sha256,
+                build=source.build or known.build,
+                preview=known.preview,
+                checkpoint=known.checkpoint,
+            )
 
 
 def _notes(

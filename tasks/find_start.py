@@ -49,9 +49,8 @@ def _reuse(name: str, checkpoint: str) -> State[str]:
 
 def show_reused(build: Build, plan: BuildPlan, start: Checkpoint) -> None:
     """Count the layers up to a checkpoint as reused: in the timings, the log and the run's page."""
-    done = {step.layer for step in build.timings.steps if step.outcome == "reused"}
     for layer in plan.layers:
-        if layer.name.value not in done and not any(step.layer == layer.name.value for step in build.timings.steps):
+        if not any(step.layer == layer.name.value for step in build.timings.steps):
             with build.timings.step(f"layer {layer.name.value} {layer.fingerprint[:12]}", layer=layer.name.value) as step:
                 step.outcome = "reused"
                 _reuse(layer.name.value, start.name)

@@ -98,7 +98,9 @@ def look_ahead(cloud: Cloud, plans: Sequence[BuildPlan], scope: str = PUBLIC) ->
         }
         found = {fingerprint: name for fingerprint, pending in checkpoints.items() if (name := pending.result()) is not None}
         # What exists needs no explanation, and a record is a request.
-        missing = [layer.name for plan in plans for layer in plan.layers if layer.reusable and layer.fingerprint not in found]
+        missing = [
+            layer.name for plan in plans for layer in plan.layers if layer.reusable and layer.stages and layer.fingerprint not in found
+        ]
         records = {name: look_up.records(name) for name in dict.fromkeys(missing)}
         work = planned_work(
             plans,

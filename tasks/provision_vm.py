@@ -84,9 +84,12 @@ def resources_of(build: Build, plan: BuildPlan) -> Iterator[None]:
 
     A failing clean-up never hides the first error; the group's tags let the reaper finish the work.
     """
-    if find_group(build.cloud, build.build_id) is not None:
+    left = find_group(build.cloud, build.build_id)
+    if left is not None:
         with build.timings.step("delete what an earlier attempt left") as step:
-            if can_be_taken_over(build, plan):
+            # The hook of a crashed or cancelled run may have begun to delete it; Azure takes its VM only some minutes later.
+            going = left.properties is not None and left.properties.provisioning_state == "Deleting"
+            if not going and can_be_taken_over(build, plan):
                 step.progress("its build VM stays")
                 delete_test_vms(build)
             else:

@@ -57,7 +57,10 @@ def save_layer(
             check_promised_build(layer.stages[-1], state)
         except StageError:
             for checkpoint in saved:
-                delete_checkpoint(build.cloud, checkpoint)
+                try:
+                    delete_checkpoint(build.cloud, checkpoint)
+                except CloudError as error:
+                    step.warn(f"{checkpoint.name} must not be used, and could not be deleted: {error.what}")
             raise
         return saved[0] if saved else None
 

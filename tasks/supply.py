@@ -69,14 +69,18 @@ class ArtifactSupply:
         self.fetched_bytes = 0
         self._count = threading.Lock()
 
-    def expect(self, artifacts: Iterable[Artifact]) -> None:
-        """Announce files, so that a stage may wait for them before their fetch began."""
+    def expect(self, artifacts: Iterable[Artifact]) -> tuple[Artifact, ...]:
+        """Announce files, so that a stage may wait for them before their fetch began; those that are not on their way yet."""
+        announced = []
         for artifact in artifacts:
             known = self._ready.get(artifact.sha256)
-            if known is None or (known.done() and known.exception() is not None):
+            # An optional one that could not be had is not asked for again: the guest gets it without the cache.
+            if known is None or (known.done() and known.exception() is not None and not artifact.optional):
                 self._ready[artifact.sha256] = Future()
+                announced.append(artifact)
             if artifact.optional:
                 self._optional.add(artifact.sha256)
+        return tuple(announced)
 
     def fill(self, artifacts: Sequence[Artifact], progress: Callable[[str, int, int], None]) -> None:
         """Bring every file into the cache, several at once; raises the first ArtifactError after the others have ended.

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from images.errors import AllocationError
+from images.errors import AllocationError, ConfigurationError
 from infra.azure.profile import CloudProfile
 from infra.azure.vm_request import Role
 from infra.azure.vm_size import vcpus_of
@@ -60,7 +60,7 @@ class VcpuSlots:
             return
         try:
             stack.enter_context(occupied(self._name, more, 0.0, on_event=on_event))
-        except AllocationError as error:
+        except (AllocationError, ConfigurationError) as error:
             on_event(f"a larger VM than planned: {error.what}")
 
     def give_back(self, role: Role) -> None:

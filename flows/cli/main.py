@@ -75,6 +75,6 @@ def _few_arenas() -> None:
 
     mallopt(3): M_ARENA_MAX is -8. Other C libraries have no such option, and need none.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if sys.platform == "linux" and mallopt is not None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
         mallopt(-8, 2)

@@ -107,5 +107,10 @@ def run_command(
 
 def _delete(cloud: Cloud, vm: BuildVm, name: str) -> None:
     """Begin to delete the command: the agent takes it away at its next round, and nothing has to wait for that."""
-    with refusals(f"delete the command in VM {vm.name}"):
-        cloud.compute.virtual_machine_run_commands.begin_delete(vm.resource_group, vm.name, name, polling=False)
+    commands = cloud.compute.virtual_machine_run_commands
+    # Asked again while Azure is still busy with the VM: what the command was for has succeeded by now.
+    cloud.wait.finish(
+        f"delete the command in VM {vm.name}",
+        lambda _: commands.begin_delete(vm.resource_group, vm.name, name, polling=False),
+        deadline_s=AGENT_SLACK_S,
+    )
