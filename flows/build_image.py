@@ -10,10 +10,11 @@ from flows.choices import CloudName, ImageChoice, Rebuild, build_run_name
 from images.errors import BuildError
 from images.loading import find_definition, load_definition, read_uploads
 from images.plan import make_plan
+from images.privacy import scope_of
 from infra.azure.blob_storage import BuildBlobs
 from infra.guest.package import guest_scripts
 from infra.signing.configured import signing_key
-from tasks.build import open_build, open_containers, scope_of
+from tasks.build import open_build, open_containers
 from tasks.build_once import build_once
 from tasks.copy_image import copy_image, parse_copy_target, refuse_private_copy
 from tasks.earlier_image import earlier_result, find_earlier

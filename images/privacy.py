@@ -6,12 +6,14 @@ inventory and by the same mark on its disk: each alone is enough, so that work s
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from pydantic import Field
 
-from images.definition import RegistrySetting, RegistryType
+from images.definition import ImageDefinition, RegistrySetting, RegistryType
 from images.errors import PrivateImageError
 from images.frozen import Frozen
 from images.inventory import Inventory
@@ -37,6 +39,15 @@ def private_scope(identity: str) -> str:
     'private-3f0c9a1b22d4'
     """
     return f"{PRIVATE}-{identity}"
+
+
+def scope_of(definition: ImageDefinition) -> str:
+    """Public, or a scope of the image's own when private packages are part of it."""
+    if not definition.private_packages:
+        return PUBLIC_SCOPE
+    # Short enough for a container's name, which has no two hyphens in a row, and different for names that begin alike.
+    start = re.sub("-+", "-", definition.name)[:20].strip("-")
+    return private_scope(f"{start}-{hashlib.sha256(definition.name.encode()).hexdigest()[:8]}")
 
 
 def is_private_scope(scope: str) -> bool:

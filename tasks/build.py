@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 import secrets
 import threading
 from collections.abc import Iterator
@@ -16,10 +14,8 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.context import FlowRunContext
 
-from images.definition import ImageDefinition
 from images.errors import CancelledError, StageError
 from images.lock import ImageLock
-from images.privacy import private_scope
 from images.updates.feed import FeedUpdate
 from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER, ensure_container
 from infra.azure.checkpoint_name import PUBLIC
@@ -51,8 +47,6 @@ class SharedRun:
     """What the update feed says of the months that the run is about, for the release notes."""
     broken_layers: dict[str, StageError] = field(default_factory=dict)
     """By fingerprint: why this run could not build a layer."""
-    saved: set[str] = field(default_factory=set)
-    """Fingerprints of the layers that this run has saved."""
     builds: list[Build] = field(default_factory=list)
     stopped: bool = False
 
@@ -119,15 +113,6 @@ def build_id_for(image: str, flow_run_id: UUID | None) -> str:
     """<image>-<12 hex digits of the root flow run's id>: a retry finds its own resources. Outside a run the digits are random."""
     digits = flow_run_id.hex[:12] if flow_run_id is not None else secrets.token_hex(6)
     return f"{image}-{digits}"
-
-
-def scope_of(definition: ImageDefinition) -> str:
-    """Public, or a scope of the image's own when private packages are part of it."""
-    if not definition.private_packages:
-        return PUBLIC
-    # Short enough for a container's name, which has no two hyphens in a row, and different for names that begin alike.
-    start = re.sub("-+", "-", definition.name)[:20].strip("-")
-    return private_scope(f"{start}-{hashlib.sha256(definition.name.encode()).hexdigest()[:8]}")
 
 
 @contextmanager

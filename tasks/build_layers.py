@@ -16,7 +16,7 @@ from infra.azure.checkpoint_restore import CHECKPOINT_GONE
 from infra.azure.checkpoint_state import Checkpoint
 from infra.azure.layer_lease import LayerLease, holder_of, try_acquire
 from tasks.build import Build
-from tasks.find_start import find_layer, find_start, show_reused
+from tasks.find_start import find_layer, find_start, is_of_this_run, show_reused
 from tasks.run_layer import LayerWork
 from tasks.run_stage import check_promised_build, restart_guest
 from tasks.save_layer import save_layer
@@ -38,7 +38,7 @@ class LayerBuilder:
     lock_digest: str
     open_guest: OpenGuest
     from_scratch: bool = False
-    """Use only what this very run has saved."""
+    """Use only what this very run has saved, in an earlier attempt too."""
 
     def run(self) -> LayerWork:
         """The work in the VM that all layers were run in, the last one included; the guest is generalized and off.
@@ -47,7 +47,7 @@ class LayerBuilder:
         """
         while True:
             self.build.must_go_on()
-            start = find_start(self.build, self.plan, only=self.build.shared.saved if self.from_scratch else None)
+            start = find_start(self.build, self.plan, of_this_run=self.from_scratch)
             # A layer without stages adds nothing that could be saved.
             missing = tuple(layer for layer in self.plan.after(start.fingerprint if start else None) if layer.stages)
             with self._turn(missing[0]) as lease:
@@ -56,10 +56,10 @@ class LayerBuilder:
                 # Asked with the lease in hand: who could not build a layer has noted that before giving its lease back.
                 for layer in missing:
                     self._must_not_be_broken(layer)
-                if start is not None:
-                    show_reused(self.build, self.plan, start)
                 try:
                     with self.open_guest(start, missing) as work:
+                        if start is not None:
+                            show_reused(self.build, self.plan, start)
                         if self._climb(work, missing, lease):
                             return work
                 except CloudError as error:
@@ -129,9 +129,8 @@ class LayerBuilder:
         return lease
 
     def _is_there(self, layer: Layer) -> bool:
-        if self.from_scratch and layer.fingerprint not in self.build.shared.saved:
-            return False
-        return find_layer(self.build, layer) is not None
+        found = find_layer(self.build, layer)
+        return found is not None and (not self.from_scratch or is_of_this_run(self.build, found))
 
     @contextmanager
     def _turn(self, layer: Layer) -> Iterator[LayerLease | None]:

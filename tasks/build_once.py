@@ -25,6 +25,7 @@ from tasks.fetch_artifacts import fetch_artifacts
 from tasks.inspect_vhd import inspect_vhd
 from tasks.provision_vm import provision_vm
 from tasks.run_layer import LayerWork
+from tasks.settle_restored import settle_restored
 from tasks.store_results import BuiltImage, Recipe
 from tasks.supply import ArtifactSupply, artifacts_of
 from tasks.write_documents import write_publishing_info, write_sbom
@@ -110,6 +111,8 @@ class _Attempt:
         self._fetch(layers)
         vm = provision_vm(build, recipe.plan, start)
         with contacted(build, vm) as link:
+            if start is not None:
+                settle_restored(build, link, start)
             work = LayerWork(build, recipe.definition, recipe.lock, recipe.plan, vm, link, self._supply)
             yield work
         if not work.is_finished:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
@@ -23,21 +23,27 @@ def find_layer(build: Build, layer: Layer) -> Checkpoint | None:
     A private build also starts from public ones; a public build never from a private one.
     """
     for scope in dict.fromkeys((build.scope, PUBLIC)):
-        found = find_checkpoint(build.cloud, layer.name.value, layer.fingerprint, scope)
+        found = find_checkpoint(build.cloud, layer.name.value, layer.fingerprint, scope, on_event=run_logger().info)
         if found is not None:
             return found
     return None
 
 
-def find_start(build: Build, plan: BuildPlan, *, only: Collection[str] | None = None) -> Checkpoint | None:
+def is_of_this_run(build: Build, checkpoint: Checkpoint) -> bool:
+    """True when a build of the same run made it, an earlier attempt included: build ids end in the digits of their run."""
+    return checkpoint.build_id.rpartition("-")[2] == build.build_id.rpartition("-")[2]
+
+
+def find_start(build: Build, plan: BuildPlan, *, of_this_run: bool = False) -> Checkpoint | None:
     """The checkpoint of the plan's highest layer that has one; None when the build starts at its base image. Raises CloudError.
 
-    With `only`, layers whose fingerprints are not in there count as missing.
+    With `of_this_run`, checkpoints of other runs count as missing.
     """
-    reusable = [layer for layer in plan.layers if layer.reusable and (only is None or layer.fingerprint in only)]
+    reusable = [layer for layer in plan.layers if layer.reusable]
     with ThreadPoolExecutor(max(len(reusable), 1), thread_name_prefix="checkpoint") as pool:
-        found = list(pool.map(lambda layer: find_layer(build, layer), reusable))
-    return next((checkpoint for checkpoint in reversed(found) if checkpoint is not None), None)
+        running = [pool.submit(copy_context().run, find_layer, build, layer) for layer in reusable]
+    found = (checkpoint for pending in reversed(running) if (checkpoint := pending.result()) is not None)
+    return next((checkpoint for checkpoint in found if not of_this_run or is_of_this_run(build, checkpoint)), None)
 
 
 @step_task("reuse-layer", "Layer {name}")
@@ -50,7 +56,7 @@ def _reuse(name: str, checkpoint: str) -> State[str]:
 def show_reused(build: Build, plan: BuildPlan, start: Checkpoint) -> None:
     """Count the layers up to a checkpoint as reused: in the timings, the log and the run's page."""
     for layer in plan.layers:
-        if not any(step.layer == layer.name.value for step in build.timings.steps):
+        if layer.stages and not any(step.layer == layer.name.value for step in build.timings.steps):
             with build.timings.step(f"layer {layer.name.value} {layer.fingerprint[:12]}", layer=layer.name.value) as step:
                 step.outcome = "reused"
                 _reuse(layer.name.value, start.name)

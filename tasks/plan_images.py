@@ -17,6 +17,7 @@ from images.planning.expected import Expected, expected_of
 from images.planning.outlook import planned_work
 from images.planning.plan_digest import plan_digest
 from images.planning.work import PlannedWork
+from images.privacy import scope_of
 from images.stages.contract import LayerName
 from images.timings import StepTiming
 from infra.azure.blob_storage import BUILDS_CONTAINER
@@ -73,7 +74,8 @@ def make_plans(cloud: Cloud, sources: Sequence[ImageSource]) -> tuple[BuildPlan,
 
     def made(source: ImageSource) -> BuildPlan:
         lock = resolve_lock(source.definition, source.file, cloud)
-        return make_plan(source.definition, lock, scripts=scripts, uploads=read_uploads(source.definition))
+        scope = scope_of(source.definition)
+        return make_plan(source.definition, lock, scripts=scripts, uploads=read_uploads(source.definition), scope=scope)
 
     with ThreadPoolExecutor(_PARALLEL_LOCKS, thread_name_prefix="lock") as pool:
         return tuple(pool.map(made, sources))
@@ -87,25 +89,31 @@ def plan_images(cloud: Cloud, sources: Sequence[ImageSource], scope: str = PUBLI
 def look_ahead(cloud: Cloud, plans: Sequence[BuildPlan], scope: str = PUBLIC) -> PlannedImages:
     """What becomes of these plans, by what is in the cloud now: checkpoints, their records, finished images, timings. Raises CloudError."""
     with ThreadPoolExecutor(_PARALLEL, thread_name_prefix="look-up") as pool:
-        look_up = _LookUp(cloud, scope, pool)
-        finished = {plan_digest(plan): look_up.finished(plan) for plan in plans}
-        histories = {plan.image: look_up.history(plan.image) for plan in plans}
+        # A plan with private packages is built in a scope of its own, whatever the others are planned for.
+        look_ups = {plan.image: _LookUp(cloud, plan.scope if plan.private else scope, pool) for plan in plans}
+        finished = {plan_digest(plan): look_ups[plan.image].finished(plan) for plan in plans}
+        histories = {plan.image: look_ups[plan.image].history(plan.image) for plan in plans}
         checkpoints = {
-            layer.fingerprint: look_up.checkpoint(layer.name, layer.fingerprint)
-            for plan in plans
+            layer.fingerprint: look_ups[plan.image].checkpoint(layer.name, layer.fingerprint)
+            for plan in sorted(plans, key=lambda plan: plan.private)
             for layer in plan.layers
             if layer.reusable and layer.stages
         }
         found = {fingerprint: name for fingerprint, pending in checkpoints.items() if (name := pending.result()) is not None}
         # What exists needs no explanation, and a record is a request.
         missing = [
-            layer.name for plan in plans for layer in plan.layers if layer.reusable and layer.stages and layer.fingerprint not in found
+            (layer.name, look_ups[plan.image].scope)
+            for plan in plans
+            for layer in plan.layers
+            if layer.reusable and layer.stages and layer.fingerprint not in found
         ]
-        records = {name: look_up.records(name) for name in dict.fromkeys(missing)}
+        records: dict[LayerName, list[Future[list[LayerRecord]]]] = {}
+        for name, place in dict.fromkeys(missing):
+            records.setdefault(name, []).append(_LookUp(cloud, place, pool).records(name))
         work = planned_work(
             plans,
             found,
-            {name: pending.result() for name, pending in records.items()},
+            {name: [record for pending in places for record in pending.result()] for name, places in records.items()},
             {digest: version for digest, pending in finished.items() if (version := pending.result()) is not None},
         )
         return PlannedImages(tuple(plans), work, expected_of(work, {image: pending.result() for image, pending in histories.items()}))

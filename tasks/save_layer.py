@@ -86,6 +86,8 @@ def _save(
         LayerRecords(build.cloud, container=build.builds_container).put(record_of(plan, layer, now.isoformat(timespec="seconds")))
         earlier = look_up(build.cloud, layer.name.value, layer.fingerprint, build.scope) if replace else None
         if earlier is not None and earlier.condition is not Condition.STRANGE:
+            # Whoever has the layer now may have saved it meanwhile.
+            lease.must_be_held()
             delete_checkpoint(build.cloud, earlier)
         made = save_checkpoint(
             build.cloud,
@@ -102,5 +104,4 @@ def _save(
         step.warn(f"not saved: {error.what}")
         return None
     step.progress(f"saved as {made.name}")
-    build.shared.saved.add(layer.fingerprint)
     return made

@@ -26,7 +26,8 @@ _LAST = "last-layer"
 
 def begin_tags(plan: BuildPlan, start: Checkpoint | None) -> dict[str, str]:
     """Tags that tell a later attempt what a new build VM is for: which layers it will get, and what it began with."""
-    return {_PLAN: _key(plan), _START: start.fingerprint if start is not None else _BASE, _PHASE: _LAYERS}
+    begun = start.fingerprint if start is not None else _BASE
+    return {_PLAN: _key(plan), _START: begun, _PHASE: _LAST if begun == _key(plan) else _LAYERS}
 
 
 def _key(plan: BuildPlan) -> str:

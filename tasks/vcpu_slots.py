@@ -15,7 +15,7 @@ from infra.prefect.vcpu_quota import ensure_quota, occupied, quota_name
 
 
 class VcpuSlots:
-    """Slots of one build: taken before a VM is made, given back once Azure has its cores again.
+    """Slots of one build: taken before a VM is made, given back when its end begins.
 
     A build never waits for slots while its own build VM holds some, except in a thread of its own for a VM that runs beside: so two builds
     can not wait for each other.

@@ -66,7 +66,7 @@ def main() -> None:
         if prefect_is_gone.is_set():
             sys.stdout.flush()
             sys.stderr.flush()
-            os._exit(ended.code if isinstance(ended.code, int) else 1)
+            os._exit(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
         raise
 
 

@@ -27,7 +27,8 @@ class CloudProfile(Frozen):
     vcpu_quota: int | None = Field(
         default=None,
         ge=1,
-        description="vCPUs that the VMs of all builds together may have at a time; others wait. Empty: no limit but Azure's own.",
+        description="vCPUs that the VMs of all builds together may have at a time; others wait. One that is being deleted counts no more:"
+        " leave Azure's own quota some room above. Empty: no limit but Azure's own.",
     )
     zones: tuple[str, ...] = Field(default=(), description="Zones to try; empty leaves the choice to Azure.")
     resource_group_prefix: str = "winvhd"

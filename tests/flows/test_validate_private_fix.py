@@ -18,13 +18,13 @@ from flows.build_image import build_image
 from flows.cli.main import app
 from flows.reap_resources import reap_resources
 from images.errors import BuildError, CloudError, PrivateImageError, PrivateValidationError
+from images.privacy import scope_of
 from infra.azure.blob_storage import BUILDS_CONTAINER, CACHE_CONTAINER
 from infra.azure.private_container import delete_private_container, open_private_container, private_containers
 from infra.azure.session import Cloud
 from infra.checkout import output_folder
 from infra.private_folders import mark_folder, private_folders
 from infra.profiles import load_profile
-from tasks.build import scope_of
 from tasks.purge_private import private_work, purge_expired, purge_scope
 from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, Moment, checkpoints_of, once, run

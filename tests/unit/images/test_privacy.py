@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
+from images.definition import ImageDefinition
 from images.errors import PrivateImageError
 from images.inventory import Inventory, RegistryValue
 from images.privacy import (
     MARK_KEY,
     PRESENT_VALUE,
+    PUBLIC_SCOPE,
     SCOPE_FIELD,
     Evidence,
     fix_was_present,
@@ -21,8 +24,10 @@ from images.privacy import (
     private_mark_setting,
     refuse_private,
     require_private_place,
+    scope_of,
     signs_of_privacy,
 )
+from tests.standin_fixtures import SMALL
 from tests.unit.images.notes.parts import small_inventory
 
 SCOPE = "private-3f0c9a1b22d4"
@@ -107,3 +112,12 @@ def test_results_of_a_private_build_need_a_private_container() -> None:
     require_private_place(SCOPE, SCOPE)
     with pytest.raises(PrivateImageError):
         require_private_place(SCOPE, "builds")
+
+
+def test_an_image_with_private_packages_has_a_scope_that_is_a_container_name() -> None:
+    package = {"secret": "tool-url", "destination": "C:\\tools\\", "file_name": "a.zip", "sha256": "0" * 64}
+    names = ("a", "windows--2022", "w" * 62, f"{'w' * 61}x")
+    scopes = [scope_of(ImageDefinition.model_validate({**SMALL, "name": name, "private_packages": [package]})) for name in names]
+    assert len(set(scopes)) == len(names)
+    assert all(re.fullmatch(r"private-[a-z0-9]+(-[a-z0-9]+)*", scope) and len(scope) <= 63 for scope in scopes)
+    assert scope_of(ImageDefinition.model_validate(SMALL)) == PUBLIC_SCOPE
