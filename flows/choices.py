@@ -16,6 +16,7 @@ from images.updates.patch_week import month_of, pacific_day
 
 CloudName = Literal["local", "azure"]
 ReleaseKind = Literal["b-week", "preview"]
+FollowKind = Literal["none", "b-week", "preview"]
 Rebuild = Literal["changed", "image", "everything"]
 
 

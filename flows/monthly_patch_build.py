@@ -78,6 +78,8 @@ def monthly_patch_build(
         outcomes = _built(sources, cloud, locks, known)
         rows = [month_row(outcome.image, outcome.result, outcome.error, locks.refreshed.get(outcome.image), known) for outcome in outcomes]
         report = MonthReport(month=month, kind=kind, made=datetime.now(UTC), rows=tuple(rows))
+        # A run that was paused for longer than its lease must not propose beside the one that took its place.
+        turn.must_be_held()
         proposal = propose_locks(report, locks, git_credentials)
         show_month(session, report, proposal)
         keep_local_locks(session, locks, [row.image for row in rows if row.outcome != "failed"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +47,7 @@ def side_by_side(
     `locks` take the place of those that lie beside the definitions, by image; `feed` is what the release notes know of updates.
 
     The builds share what a run shares: its id, its stop, and which common layers turned out to be broken. Anything but a BuildError (a
-    cancelled run, a fault of the program) stops them all and is raised once they have ended.
+    cancelled run, a fault of the program) stops them all at once and is raised when they have ended.
     """
     context = FlowRunContext.get()
     flow_run = context.flow_run if context is not None else None
@@ -55,9 +55,10 @@ def side_by_side(
     token = shared_run.set(run)
     try:
         with ThreadPoolExecutor(max(len(builds), 1), thread_name_prefix="image") as pool:
-            futures = {name: pool.submit(copy_context().run, build) for name, build in builds.items()}
+            names = {pool.submit(copy_context().run, build): name for name, build in builds.items()}
             try:
-                return [_outcome(name, future) for name, future in futures.items()]
+                outcomes = {names[future]: _outcome(names[future], future) for future in as_completed(names)}
+                return [outcomes[name] for name in builds]
             except BaseException:
                 # Leaving the pool waits for them: they clean up after themselves, and soon.
                 run.stop()

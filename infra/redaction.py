@@ -26,7 +26,7 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         # The longest first: one secret may hold another.
-        self._secrets = sorted({secret for secret in secrets if len(secret) >= 4}, key=len, reverse=True)
+        self._secrets = sorted({secret for secret in secrets if len(secret) >= 3}, key=len, reverse=True)
 
     def __call__(self, text: str) -> str:
         """The text without its secrets and without the query of any URL."""
@@ -48,12 +48,13 @@ redact = Redactor()
 def secret_parts(url: str) -> tuple[str, ...]:
     """The texts that give a secret URL away: all of it, without its query, the query, the host, the path and the file name.
 
-    Parts under six characters are left out: as words they would be taken out of innocent texts.
+    Parts under six characters are left out, and file names under three: as words they would be taken out of innocent texts.
     """
     parts = urlsplit(url)
-    places = (parts.path, parts.path.rpartition("/")[2])
-    texts = (url, url.partition("?")[0], parts.query, parts.netloc, parts.hostname or "", *places, *map(unquote, places))
-    return tuple(dict.fromkeys(text for text in texts if len(text) >= 6))
+    name = parts.path.rpartition("/")[2]
+    texts = (url, url.partition("?")[0], parts.query, parts.netloc, parts.hostname or "", parts.path, unquote(parts.path))
+    long_enough = (*(text for text in texts if len(text) >= 6), *(text for text in (name, unquote(name)) if len(text) >= 3))
+    return tuple(dict.fromkeys(long_enough))
 
 
 def url_queries(value: BaseModel) -> Iterator[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prefect.context import FlowRunContext
 
 from infra.azure.blob_storage import BUILDS_CONTAINER, ensure_container
-from infra.azure.layer_lease import LEASE_S, LayerLease, holder_of, try_acquire
+from infra.azure.layer_lease import LEASE_S, LayerLease, LeaseLostError, holder_of, try_acquire
 from infra.azure.session import Cloud
 from tasks.progress import run_logger
 
@@ -27,6 +27,25 @@ class Turn:
 
     is_ours: bool
     holder: str
+    lease: LayerLease | None = None
+    """What keeps the others out; None when the turn is not ours."""
+
+    def must_be_held(self) -> None:
+        """Return when no other run can have had the turn since it was taken; raises LeaseLostError when one can."""
+        if self.lease is None:
+            raise _lost(f"run {self.holder} has it")
+        try:
+            self.lease.must_be_held()
+        except LeaseLostError as error:
+            raise _lost(error.what) from None
+
+
+def _lost(why: str) -> LeaseLostError:
+    return LeaseLostError(
+        f"this run does not have the month's turn any more: {why}",
+        hint="start the run again, if no other one is at work: it takes the images that are built as they are",
+        kept="what was built is there, and no lock was proposed",
+    )
 
 
 def turn_digest(month: str, kind: str) -> str:
@@ -48,7 +67,7 @@ def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
         yield Turn(False, holder)
         return
     with lease:
-        yield Turn(True, ours)
+        yield Turn(True, ours, lease)
 
 
 def _taken(cloud: Cloud, turn: str, ours: str) -> tuple[LayerLease | None, str]:

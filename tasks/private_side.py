@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from prefect import task
@@ -78,13 +79,21 @@ class SideResult:
 def build_side(side: Side) -> SideResult:
     """Build and test one side; everything about it goes to the private container, nothing of it to Prefect.
 
-    Raises PrivateValidationError, which says what kind of thing went wrong and where its details lie.
+    Raises PrivateValidationError, which says what kind of thing went wrong and where its details lie: in the private container, or, when
+    that did not take them, in the build's folder, which goes at its expiry.
     """
     address = private_fix_url(side.block).get_secret_value()
     with open_build(side.name, side.cloud, scope=side.scope, private_until=side.expires_at) as build:
+        blobs = BuildBlobs(build.cloud, build.build_id, container=build.builds_container)
+        uploaded = keeps_folder = False
         try:
             with hidden_from_prefect(build.folder / LOG_NAME, secret_parts(address)):
-                return _build(build, side)
+                try:
+                    return _build(build, side, blobs)
+                except Exception as error:
+                    run_logger().error("%s", error, exc_info=not isinstance(error, BuildError))
+                    uploaded = keep_documents(build, blobs, error)
+                    raise
         except CancelledError:
             raise
         except Exception as error:
@@ -92,27 +101,24 @@ def build_side(side: Side) -> SideResult:
                 raise PrivateValidationError(
                     f"the private work was purged while the {side.name} image was built", hint="start the validation again if you need it"
                 ) from None
-            raise _without_details(error, side) from None
+            keeps_folder = not uploaded
+            raise _without_details(error, side, build.folder if keeps_folder else None) from None
         finally:
             # What lies on the worker's disk is not needed any more. If it can not be deleted, the reaper tries again at its expiry.
-            with suppress(ConfigurationError):
-                delete_folder(build.folder)
+            if not keeps_folder:
+                with suppress(ConfigurationError):
+                    delete_folder(build.folder)
 
 
-def _build(build: Build, side: Side) -> SideResult:
+def _build(build: Build, side: Side, blobs: BuildBlobs) -> SideResult:
     definition = side.definition
     plan = make_plan(definition, side.lock, scripts=guest_scripts(), uploads=read_uploads(definition), fix=side.fix, scope=side.scope)
     plan = plan.model_copy(update={"e2e_suites": side.suites})
     (build.folder / "plan.json").write_text(plan.model_dump_json(indent=2) + "\n", encoding="utf-8")
     open_containers(build)
-    blobs, recipe = BuildBlobs(build.cloud, build.build_id, container=build.builds_container), Recipe(definition, side.lock, plan)
-    try:
-        with plan_announced(build, plan), resources_of(build, plan):
-            built = build_once(build, recipe, blobs, compare=True)
-    except Exception as error:
-        run_logger().error("%s", error, exc_info=not isinstance(error, BuildError))
-        keep_documents(build, blobs, error)
-        raise
+    recipe = Recipe(definition, side.lock, plan)
+    with plan_announced(build, plan), resources_of(build, plan):
+        built = build_once(build, recipe, blobs, compare=True)
     result = store_results(build, built, recipe, blobs, None)
     # Once more: the log has grown since.
     upload_documents(build, blobs)
@@ -126,10 +132,14 @@ def _was_purged(build: Build) -> bool:
     return False
 
 
-def _without_details(error: Exception, side: Side) -> PrivateValidationError:
-    """The kind of the error, and for the fix's own stages which of the known things went wrong; never its text."""
+def _without_details(error: Exception, side: Side, folder: Path | None) -> PrivateValidationError:
+    """The kind of the error, and for the fix's own stages which of the known things went wrong; never its text.
+
+    `folder` is where the log and the documents are when they are not in the private container.
+    """
+    place = f"the storage container {side.scope}" if folder is None else f"{folder} on the worker's machine"
     parts = [f"the {side.name} image could not be built", error.title if isinstance(error, BuildError) else "a fault of the program"]
-    hint = f"read {LOG_NAME} of the {side.name} build in the storage container {side.scope}"
+    hint = f"read {LOG_NAME} of the {side.name} build in {place}"
     if isinstance(error, StageError) and error.stage in STAGES:
         parts.append(STAGES[error.stage].title or error.stage)
         if STAGES[error.stage] in FIX_STAGES and error.code in HINTS:
@@ -138,5 +148,5 @@ def _without_details(error: Exception, side: Side) -> PrivateValidationError:
     return PrivateValidationError(
         ": ".join(parts),
         hint=hint,
-        kept=f"log and documents are in the storage container {side.scope} until they expire; a new run uses its layers no more",
+        kept=f"log and documents are in {place} until they expire; a new run uses its layers no more",
     )

@@ -25,7 +25,7 @@ from infra.private_folders import delete_folder, private_folders
 OnEvent = Callable[[str], None]
 
 _LOOKS: Final = 3
-"""A build that still runs may make its group once more. Without its container it then fails, so few looks are enough."""
+"""A poll interval apart: a build that still runs may make its group once more. Without its container it then fails, so few are enough."""
 
 
 class PrivateWork(Frozen):
@@ -115,7 +115,9 @@ def purge_scope(cloud: Cloud, scope: str, on_event: OnEvent) -> Purged:
     # The container first: without it a build that still runs can neither lease a layer nor keep anything.
     purge.attempt(f"container {scope}", lambda: delete_private_container(cloud, scope))
     seen: set[str] = set()
-    for _ in range(_LOOKS):
+    for look in range(_LOOKS):
+        if look > 0:
+            cloud.wait.pause()
         new = [group for group in _listed(cloud, scope, purge) if group not in seen]
         if not new:
             break

@@ -85,18 +85,21 @@ def record_history(build: Build) -> None:
         run_logger().warning("could not keep the timings of this build: %s", error)
 
 
-def keep_documents(build: Build, blobs: BuildBlobs, error: Exception) -> None:
-    """After a failure: write timings.json, upload what documents there are, and say so in a BuildError; never raises."""
+def keep_documents(build: Build, blobs: BuildBlobs, error: Exception) -> bool:
+    """After a failure: write timings.json, upload what documents there are, and say so in a BuildError; never raises.
+
+    False when they could not be uploaded: what there is of them is in the build's folder alone.
+    """
     try:
         write_timings(build)
         upload_documents(build, blobs)
     except (BuildError, OSError) as problem:
         run_logger().warning("could not keep the documents of this attempt: %s", problem)
-        return
-    if not isinstance(error, BuildError):
-        return
-    documents = f"what was written so far is in {build.folder} and in the blob folder {blobs.container}/{build.build_id}"
-    error.kept = f"{error.kept}; {documents}" if error.kept else documents
+        return False
+    if isinstance(error, BuildError):
+        documents = f"what was written so far is in {build.folder} and in the blob folder {blobs.container}/{build.build_id}"
+        error.kept = f"{error.kept}; {documents}" if error.kept else documents
+    return True
 
 
 def upload_documents(build: Build, blobs: BuildBlobs) -> None:

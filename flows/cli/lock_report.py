@@ -36,8 +36,9 @@ def checked_hashes(accept: Collection[str]) -> frozenset[str]:
 class LockReport:
     """Collects the outcome of each image; `raise_worst` ends the command as the worst of them demands."""
 
-    def __init__(self, *, check: bool, accept: frozenset[str]) -> None:
+    def __init__(self, *, check: bool, accept: frozenset[str], follow: str | None = None) -> None:
         self._check = check
+        self._follow = follow
         self._accept = accept
         self._images: dict[str, RefreshedLock] = {}
         self._written: set[str] = set()
@@ -123,4 +124,5 @@ class LockReport:
             )
         outdated = [name for name, refreshed in self._images.items() if refreshed.difference]
         if self._check and outdated:
-            raise LockOutdatedError(f"{', '.join(outdated)}: not what the lock says", hint=f"run: winvhd lock {' '.join(outdated)}")
+            command = " ".join(["winvhd lock", *outdated, *(["--follow", self._follow] if self._follow else [])])
+            raise LockOutdatedError(f"{', '.join(outdated)}: not what the lock says", hint=f"run: {command}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from flows.choices import CloudName
+from flows.choices import CloudName, FollowKind
 from flows.cli.failure import reported
 from flows.cli.services import stand_in_for_planning
 
@@ -31,6 +31,10 @@ def lock(
         str,
         typer.Option(metavar="msrc|FILE", help="Where definitions that follow updates find them: Microsoft's feed, or a file of yours."),
     ] = "msrc",
+    follow: Annotated[
+        FollowKind | None,
+        typer.Option(help="Which updates the lock takes from there, whatever the definition follows. By default what the definition says."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what is different as JSON.")] = False,
 ) -> None:
     """Resolve definitions: exact base version, updates, hash and size of every file, digest of every container image.
@@ -40,7 +44,8 @@ def lock(
     """
     console = Console(stderr=True)
     with reported(console, as_json=as_json):
-        report = _locked(console, tuple(image or ()), profile, every=every, check=check, accept=tuple(accept or ()), feed=feed)
+        names, hashes = tuple(image or ()), tuple(accept or ())
+        report = _locked(console, names, profile, every=every, check=check, accept=hashes, feed=feed, follow=follow)
     sys.stdout.write(report.as_json() if as_json else report.as_text())
     # The report is out: what is wrong goes to standard error only, so that standard output stays one document.
     with reported(console):
@@ -48,12 +53,21 @@ def lock(
 
 
 def _locked(
-    console: Console, images: tuple[str, ...], profile: CloudName, *, every: bool, check: bool, accept: tuple[str, ...], feed: str
+    console: Console,
+    images: tuple[str, ...],
+    profile: CloudName,
+    *,
+    every: bool,
+    check: bool,
+    accept: tuple[str, ...],
+    feed: str,
+    follow: FollowKind | None,
 ) -> LockReport:
     """Refresh each definition's lock, and write it when it may be; an image that fails does not stop the others."""
     from datetime import UTC, datetime
 
     from flows.cli.lock_report import LockReport, asked_for, checked_hashes
+    from images.definition import FollowedUpdates
     from images.errors import BuildError
     from images.loading import find_definition, load_definition
     from infra.azure.session import open_cloud
@@ -65,7 +79,7 @@ def _locked(
     names = asked_for(images, every=every)
     hashes = checked_hashes(accept)
     definitions = [(file, load_definition(file)) for file in map(find_definition, names)]
-    report = LockReport(check=check, accept=hashes)
+    report = LockReport(check=check, accept=hashes, follow=follow)
     with stand_in_for_planning(profile), open_cloud(load_profile(profile)) as cloud:
         now, upstream = datetime.now(UTC), Upstream(cloud)
         for file, definition in definitions:
@@ -77,6 +91,7 @@ def _locked(
                     accept=hashes,
                     feed_source=feed,
                     as_of=now,
+                    follow=None if follow is None else FollowedUpdates(follow),
                     upstream=upstream,
                     progress=lambda name, done, total: console.print(f"[{done}/{total}] {name}", markup=False),
                 )

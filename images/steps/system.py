@@ -79,23 +79,28 @@ def policy_steps(definition: ImageDefinition) -> Iterator[Step]:
 def update_steps(lock: ImageLock) -> Iterator[Step]:
     """The locked updates in their order: files in one step, what the Windows Update agent fetches in another, each with its restart.
 
-    Servicing refuses to stack features on updates that still wait for their restart, and the promised build shows only after it.
+    Servicing refuses to stack features on updates that still wait for their restart, and the promised build shows only after it. A group
+    below what Windows has reached by then, in the base or by an earlier group, promises nothing: all of it is superseded.
     """
-    windows_build = int(lock.base_version.split(".", 1)[0])
+    windows_build, *_ = reached = build_numbers(lock.base_version)[:2]
     for has_file, group in groupby(lock.updates, key=lambda update: update.file is not None):
         updates = tuple(group)
-        promised = max((update.build for update in updates if update.build), key=build_numbers, default=None)
+        newest = max((update.build for update in updates if update.build), key=build_numbers, default=None)
+        is_overtaken = newest is not None and (windows_build,) < build_numbers(newest) < reached
+        promised = None if is_overtaken else newest
+        if promised is not None:
+            reached = max(reached, build_numbers(promised))
         if has_file:
-            files = tuple(_update_file(update, update.file, windows_build, promised) for update in updates if update.file is not None)
+            files = tuple(_update_file(update, update.file, windows_build, newest) for update in updates if update.file is not None)
             yield Step.of(INSTALL_UPDATE, UpdateInput(updates=files, promised_build=promised), restart_after=True)
         else:
             named = tuple(AgentUpdate(kb=update.kb, build=update.build) for update in updates)
             yield Step.of(INSTALL_AGENT_UPDATE, AgentUpdateInput(updates=named, promised_build=promised), restart_after=True)
 
 
-def _update_file(update: LockedUpdate, file: LockedFile, windows_build: int, promised: str | None) -> UpdateFile:
+def _update_file(update: LockedUpdate, file: LockedFile, windows_build: int, newest: str | None) -> UpdateFile:
     name = file.url.split("?", 1)[0].rsplit("/", 1)[-1]
-    is_older = update.build is not None and promised is not None and build_numbers(update.build) < build_numbers(promised)
+    is_older = update.build is not None and newest is not None and build_numbers(update.build) < build_numbers(newest)
     return UpdateFile(
         kb=update.kb,
         file_name=name,

@@ -31,7 +31,10 @@ class GitRemote:
     base_branch: str = "main"
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
+        try:
+            parts = urlsplit(self.url)
+        except ValueError:
+            raise ConfigurationError("the repository's URL is malformed", hint="give the repository's https:// address") from None
         if parts.username or parts.password or parts.query:
             raise ConfigurationError(
                 "the repository's URL holds a credential", hint="give the URL without it, and the token in its own field of the block"

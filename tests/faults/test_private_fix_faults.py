@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from azure.storage.blob import BlobLeaseClient
 from prefect.blocks.system import Secret
 
 from flows.validate_private_fix import validate_private_fix
@@ -21,7 +22,9 @@ from infra.azure.session import Cloud
 from infra.checkout import output_folder
 from infra.local.origin.private_fixes import fix_url
 from infra.prefect.private_fix_source import PrivateFixSource
-from tests.flow_attempt import Attempt, Moment, in_a_process, new_run
+from infra.private_folders import private_folders
+from tasks.purge_private import private_work, purge_scope
+from tests.flow_attempt import Attempt, Moment, attempt, in_a_process, new_run, once
 from tests.private_fixes import FIRST_BOOT, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
 from tests.standin_fixtures import FaultControl
 from tests.unit.fetch.serving import Answer, Server, serving
@@ -188,6 +191,32 @@ def test_a_fault_of_the_program_tells_nothing_of_the_fix(fixable: str, cloud: Cl
     assert "privatefixes" not in text
 
 
+def test_details_that_the_cloud_does_not_take_stay_on_the_workers_machine(fixable: str, cloud: Cloud) -> None:
+    flow_run_id = new_run(validate_private_fix, image=fixable, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
+    scope = f"private-{flow_run_id.hex[:12]}"
+    log = cloud.blobs().get_blob_client(scope, f"patched-{scope[8:]}/build-log.txt")
+
+    def fail() -> None:
+        # Somebody else holds the blob that the log would go to.
+        log.upload_blob(b"")
+        log.acquire_lease(-1)
+        raise LookupError("a fault of the program")
+
+    with log:
+        ended = attempt(validate_private_fix, flow_run_id, once(Moment("start", "Private fix"), fail))
+        BlobLeaseClient(log).break_lease(lease_break_period=0)
+    error = failure_of(ended)
+    folder = output_folder() / f"patched-{scope[8:]}"
+    assert f"{folder} on the worker's machine" in error.kept
+    assert str(folder) in error.hint
+    assert "LookupError: a fault of the program" in (folder / "build-log.txt").read_text(encoding="utf-8")
+    # The reaper knows whose it is and when it goes.
+    assert [(kept.path, kept.scope) for kept in private_folders(output_folder()) if kept.scope == scope] == [(folder, scope)]
+    assert_nothing_private(ended)
+    assert purge_scope(cloud, scope, lambda _: None).problems == ()
+    assert not folder.exists()
+
+
 def test_a_terminated_run_leaves_no_machine_and_no_folder(fixable: str, cloud: Cloud) -> None:
     flow_run_id = new_run(validate_private_fix, image=fixable, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
     scope = f"private-{flow_run_id.hex[:12]}"
@@ -204,8 +233,6 @@ def test_a_terminated_run_leaves_no_machine_and_no_folder(fixable: str, cloud: C
 
 
 def test_the_folders_of_a_killed_run_are_found_by_the_purge(fixable: str, cloud: Cloud) -> None:
-    from tasks.purge_private import private_work, purge_scope
-
     flow_run_id = new_run(validate_private_fix, image=fixable, suites=[FIRST_BOOT], **keep_fix("20348.5510/fixed.msu"))
     scope = f"private-{flow_run_id.hex[:12]}"
     with in_a_process(validate_private_fix, flow_run_id, Moment("start", "Private fix")) as running:

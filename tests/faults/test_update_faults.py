@@ -58,6 +58,18 @@ def test_an_installer_that_fails_inside_an_update_is_named(
     assert groups_of("failing") == []
 
 
+def test_an_update_that_the_base_has_overtaken_is_superseded_and_the_next_one_counts(
+    define: Define, profile: CloudProfile, groups_of: Groups
+) -> None:
+    overtaken = {"kb": "KB5999001", "url": "https://catalog.example.com/windows10.0-kb5999001-x64-20348.5256.msu", "build": "20348.5256"}
+    asked = {"kb": AUGUST["kb"], "build": AUGUST["build"]}
+    result = build_image(ImageChoice(define(**updated("overtaken", overtaken, asked))), "local", "")
+    inventory = Inventory.model_validate_json((Path(result["folder"]) / "inventory.json").read_text())
+    assert inventory.os.version == "20348.5499"
+    assert {"KB5999001", "KB5120242"} & {qfe.kb for qfe in inventory.qfes} == {"KB5120242"}
+    assert groups_of("overtaken") == []
+
+
 def test_an_update_for_another_windows_is_refused(define: Define, profile: CloudProfile, faults: FaultControl, groups_of: Groups) -> None:
     other = {"kb": "KB5025229", "url": "https://catalog.example.com/windows10.0-kb5025229-x64.msu"}
     with pytest.raises(StageError, match=r"KB5025229.*does not apply to this Windows") as caught:

@@ -87,4 +87,12 @@ def test_no_part_of_a_secret_address_is_left(text: str) -> None:
 
 
 def test_short_parts_of_an_address_are_not_taken_for_secrets() -> None:
-    assert secret_parts("https://a.io/x.zip?s=1") == ("https://a.io/x.zip?s=1", "https://a.io/x.zip", "/x.zip")
+    # Of two letters even the file name is none.
+    assert secret_parts("https://a.io/xz?s=1") == ("https://a.io/xz?s=1", "https://a.io/xz")
+
+
+@pytest.mark.parametrize("name", ["a.msu", "fix", "a%20b"])
+def test_the_file_name_is_a_secret_however_short_it_is(name: str) -> None:
+    assert secret_parts(f"https://a.io/{name}?s=1")[-1] in {name, "a b"}
+    shown = Redactor(secret_parts(f"https://a.io/{name}?s=1"))(f"installing {name}, or {name.replace('%20', ' ')}: done")
+    assert shown == "installing [redacted], or [redacted]: done"

@@ -6,6 +6,7 @@
 .DESCRIPTION
     Servicing finishes a package while Windows starts, and undoes it when that fails (0x800f0922): then nothing is listed as installed that
     was not there before. Replaced files must have the hashes that the .zip gave them; they get the rights and the owner of the originals.
+    A file that is renamed keeps its rights, so a new one gets those of the folder that it is in now.
     With test signing, the boot options that Windows started with name it.
     https://learn.microsoft.com/windows-hardware/drivers/install/the-testsigning-boot-configuration-option
     https://learn.microsoft.com/windows-server/administration/windows-commands/icacls
@@ -21,18 +22,23 @@ $ProgressPreference = 'SilentlyContinue'
 Import-Module -Name (Join-Path -Path $PSScriptRoot -ChildPath 'WinVhd.psm1') -Force
 
 function Restore-Protection {
-    # Give a replaced file the rights of the one before it, and Windows' own owner.
+    # Give a replaced file the rights of the one before it and Windows' own owner, and a new file the rights of its folder.
     [CmdletBinding()]
     param([Parameter(Mandatory = $true)][psobject]$File)
     $folder = [System.IO.Path]::GetDirectoryName($File.path)
-    # The owner first: once the rights are those of the original, only TrustedInstaller may change anything.
     $exitCodes = @(
-        (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/setowner', 'NT SERVICE\TrustedInstaller', '/q')) -AnyExitCode).ExitCode
-        (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($folder, '/restore', $File.acl, '/q')) -AnyExitCode).ExitCode
+        if ($File.existed) {
+            # The owner first: once the rights are those of the original, only TrustedInstaller may change anything.
+            (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/setowner', 'NT SERVICE\TrustedInstaller', '/q')) -AnyExitCode).ExitCode
+            (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($folder, '/restore', $File.acl, '/q')) -AnyExitCode).ExitCode
+        }
+        else {
+            (Complete-NativeCommand -Command (Start-NativeCommand -FilePath 'icacls.exe' -ArgumentList @($File.path, '/reset', '/q')) -AnyExitCode).ExitCode
+        }
     )
     if (@($exitCodes | Where-Object -FilterScript { $_ -ne 0 }).Count -gt 0) {
         # The programs' own text names the file, and so what the fix changes.
-        throw (New-StageFailure -Code 'access-denied' -Message "the rights of a replaced file can not be restored: exit codes $($exitCodes -join ', ')")
+        throw (New-StageFailure -Code 'access-denied' -Message "the rights of a file of the fix can not be set: exit codes $($exitCodes -join ', ')")
     }
 }
 
@@ -46,7 +52,7 @@ function Confirm-Replacement {
         if ((-not [System.IO.File]::Exists($one.path)) -or ((Get-FileSha256 -Path $one.path) -ne $one.sha256)) {
             throw (New-StageFailure -Code 'fix-not-in-place' -Message "$($File.Count - $verified) of $($File.Count) files were not replaced by the restart")
         }
-        if ($one.existed -and (-not $one.same)) {
+        if (-not $one.same) {
             Restore-Protection -File $one
         }
         $verified++

@@ -51,7 +51,11 @@ function Get-ContentLength {
             }
             throw (New-StageFailure -Code $code -Message "HTTP $status")
         }
-        return [long]$response.Content.Headers.ContentLength
+        $length = $response.Content.Headers.ContentLength
+        if ($null -eq $length) {
+            throw (New-StageFailure -Code 'download-failed' -Message 'the server does not tell the length')
+        }
+        return [long]$length
     }
     finally {
         $client.Dispose()
@@ -175,7 +179,9 @@ function Get-Replacement {
     $archive = [System.IO.Compression.ZipFile]::OpenRead($Path)
     try {
         foreach ($entry in $archive.Entries) {
-            if ($entry.FullName -match '(^|[\\/])\.\.([\\/]|$)|^[\\/]|:|^winvhd([\\/]|$)') {
+            $leadsOut = $entry.FullName -match '(^|[\\/])\.\.[. ]*([\\/]|$)|^[\\/]|:'
+            # As Windows reads it: .\winvhd, winvhd. and winvhd are one folder.
+            if ($leadsOut -or ([System.IO.Path]::GetFullPath("C:\$($entry.FullName)") -match '^C:\\winvhd(\\|$)')) {
                 throw (New-StageFailure -Code 'bad-fix' -Message 'a path in the .zip leads out of C: or into the folder of this build')
             }
         }

@@ -55,7 +55,8 @@ function Invoke-HostNetworkRequest {
         [Parameter(Mandatory = $true)][string]$Path,
         [Parameter(Mandatory = $true)][System.Collections.IDictionary]$Body
     )
-    $arguments = [object[]]@('POST', $Path, (ConvertTo-Json -InputObject $Body -Compress -Depth 6), $null)
+    # A plain string: reflection does not unwrap what a command puts out.
+    $arguments = [object[]]@('POST', $Path, [string](ConvertTo-Json -InputObject $Body -Compress -Depth 6), $null)
     $null = $Method.Invoke($null, $arguments)
     $answer = ConvertFrom-Json -InputObject ([string]$arguments[3])
     if (-not $answer.Success) {
@@ -72,6 +73,7 @@ function Invoke-Check {
         [Parameter(Mandatory = $true)][scriptblock]$Action
     )
     $clock = [System.Diagnostics.Stopwatch]::StartNew()
+    $passed = $false
     $problem = ''
     $given = $null
     $failed = @($script:Checks | Where-Object -FilterScript { -not $_.passed })
@@ -81,12 +83,17 @@ function Invoke-Check {
     else {
         try {
             $given = & $Action
+            $passed = $true
         }
         catch {
-            $problem = $_.Exception.GetBaseException().Message
+            $cause = $_.Exception.GetBaseException()
+            $problem = $cause.Message
+            if ([string]::IsNullOrWhiteSpace($problem)) {
+                $problem = $cause.GetType().Name
+            }
         }
     }
-    $script:Checks.Add([ordered]@{ name = $Name; passed = ($problem -eq ''); seconds = [Math]::Round($clock.Elapsed.TotalSeconds, 3); error = $problem })
+    $script:Checks.Add([ordered]@{ name = $Name; passed = $passed; seconds = [Math]::Round($clock.Elapsed.TotalSeconds, 3); error = $problem })
     Write-StageProgress -Message $Name -Done $script:Checks.Count -Total 6
     return $given
 }

@@ -18,6 +18,7 @@ from tests.contract.lock.conftest import URL, LockedImage
 from tests.standin_fixtures import SMALL, FaultControl
 
 USAGE, UNUSABLE, MOVED, ALARM = 2, 6, 20, 21
+JULY = {**SMALL["base"], "version": "20348.5386.260709"}
 
 
 class Command:
@@ -148,7 +149,9 @@ def test_json_of_a_lock_that_is_written(image: LockedImage, lock: Command) -> No
     )
 
 
-def test_a_feed_file_moves_a_definition_that_follows_updates(image: LockedImage, lock: Command, tmp_path: Path) -> None:
+@pytest.fixture
+def feed(tmp_path: Path) -> str:
+    """A feed file with one update for July's base."""
     update = {
         "kb": "KB5120242",
         "windows_build": 20348,
@@ -158,13 +161,40 @@ def test_a_feed_file_moves_a_definition_that_follows_updates(image: LockedImage,
         "fixed_build": "20348.5499",
         "url": "https://updates.example.com/windows10.0-kb5120242-x64-20348.5499.msu",
     }
-    feed = tmp_path / "feed.yaml"
-    feed.write_text(yaml.safe_dump({"schema_version": 1, "updates": [update]}))
-    image.define(base={**SMALL["base"], "version": "20348.5386.260709"}, follow_updates="b-week")
-    done = lock("--feed", str(feed))
+    path = tmp_path / "feed.yaml"
+    path.write_text(yaml.safe_dump({"schema_version": 1, "updates": [update]}))
+    return str(path)
+
+
+def test_a_feed_file_moves_a_definition_that_follows_updates(image: LockedImage, lock: Command, feed: str) -> None:
+    image.define(base=JULY, follow_updates="b-week")
+    done = lock("--feed", feed)
     assert done.exit_code == 0, done.stderr
     assert "+ update          KB5120242  20348.5499" in done.stdout
-    assert lock("--feed", str(feed), "--check").exit_code == 0
+    assert lock("--feed", feed, "--check").exit_code == 0
+
+
+def test_a_lock_by_hand_follows_what_it_is_told_to_and_else_what_the_definition_says(image: LockedImage, lock: Command, feed: str) -> None:
+    image.define(base=JULY)
+    done = lock("--feed", feed, "--follow", "b-week")
+    assert done.exit_code == 0, done.stderr
+    assert "+ update          KB5120242  20348.5499" in done.stdout
+    assert lock("--feed", feed, "--follow", "b-week", "--check").exit_code == 0
+    # The definition follows none, so that the month's update would leave the lock.
+    left = lock("--feed", feed, "--check")
+    assert left.exit_code == MOVED
+    assert "- update          KB5120242" in left.stdout
+    image.define(base=JULY, follow_updates="b-week")
+    assert "KB5120242" not in str(lock.json("--feed", feed, "--follow", "b-week", "--check")[1]["images"][0]["changes"])
+    left = lock("--feed", feed, "--follow", "none", "--check")
+    assert left.exit_code == MOVED
+    assert f"run: winvhd lock {image.name} --follow none" in left.stderr
+
+
+def test_only_what_a_definition_can_follow_can_be_followed(lock: Command) -> None:
+    done = lock("--follow", "d-week")
+    assert done.exit_code == USAGE
+    assert "b-week" in done.stderr
 
 
 def test_a_feed_that_is_down_is_23(image: LockedImage, lock: Command, faults: FaultControl) -> None:

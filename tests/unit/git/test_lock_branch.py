@@ -160,6 +160,13 @@ def test_a_token_only_travels_over_tls(url: str) -> None:
         GitRemote(url, SecretStr(TOKEN))
 
 
+@pytest.mark.parametrize("url", ["https://[x", "https://[secret@x/r.git"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="URL is malformed") as caught:
+        GitRemote(url, SecretStr(TOKEN))
+    assert "secret" not in str(caught.value)
+
+
 def test_no_git_is_explained(remote: GitRemote, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(MissingToolError, match="git is not installed"):

@@ -112,7 +112,8 @@ def test_the_newest_promised_build_is_compared_as_numbers() -> None:
         {"kb": "KB5120241", "url": "https://updates.example/a.msu", "build": "20348.1006"},
         {"kb": "KB5120242", "url": "https://updates.example/b.msu", "build": "20348.999"},
     ]
-    update = next(stage for stage in plan_of(with_fields(updates=updates)).stages if stage.stage == "install-update")
+    plan = plan_of(with_fields(updates=updates), base_version="20348.1.260101")
+    update = next(stage for stage in plan.stages if stage.stage == "install-update")
     assert update.input["promised_build"] == "20348.1006"
 
 

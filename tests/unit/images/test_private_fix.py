@@ -76,6 +76,8 @@ def test_a_read_only_sas_of_one_blob_is_good() -> None:
         ("not a url", "not a URL with a SAS"),
         (GOOD.replace("sig=", "signature="), "not a URL with a SAS"),
         (GOOD.replace("https://", "file://"), "not a URL with a SAS"),
+        (GOOD.replace("https://", "http://"), "its token would travel unencrypted"),
+        (GOOD.replace("https://account", "http://localhost.account"), "its token would travel unencrypted"),
         (GOOD.replace("sr=b", "sr=c"), "sr must be b"),
         (GOOD.replace("sp=r", "sp=rw"), "sp must be r"),
         (GOOD.replace("2026-08-13", "2026-08-12"), "expired at 2026-08-12 00:00"),
@@ -89,6 +91,11 @@ def test_any_other_address_is_refused_without_being_shown(url: str, word: str) -
     assert word in problem
     for secret in ("secret-name", "account", "abc"):
         assert secret not in problem
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:10000", "localhost:10000", "[::1]:10000"])
+def test_on_this_machine_a_token_may_travel_unencrypted(host: str) -> None:
+    assert sas_problem(GOOD.replace("https://account.blob.core.windows.net", f"http://{host}/winvhd"), NOW) == ""
 
 
 def test_a_sas_without_a_zone_ends_in_utc() -> None:

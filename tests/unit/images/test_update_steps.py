@@ -53,6 +53,32 @@ def test_an_older_update_of_2025_is_a_checkpoint_of_the_newer_one(build: str, ch
     assert step.input["promised_build"] == f"{build}.1006"
 
 
+def test_a_group_below_the_base_promises_nothing_and_a_later_one_does() -> None:
+    below, agent, older = steps(
+        locked("KB9485386", "20348.5386"),
+        locked("KB5120300", "20348.5538", file=False),
+        locked("KB5120242", "20348.5499"),
+        base="20348.5400.260801",
+    )
+    assert [step.input["promised_build"] for step in (below, agent, older)] == [None, "20348.5538", None]
+    files: Any = [file for step in (below, older) for file in step.input["updates"]]  # type: ignore[union-attr]
+    # By its own build the guest knows that it is superseded.
+    assert [file["build"] for file in files] == ["20348.5386", "20348.5499"]
+
+
+def test_a_group_at_the_build_of_the_base_promises_it() -> None:
+    # As text, 999 would be above 5400.
+    (step,) = steps(locked("KB9480999", "20348.999"), locked("KB9485400", "20348.5400"), base="20348.5400.260801")
+    assert step.input["promised_build"] == "20348.5400"
+
+
+def test_below_the_base_of_2025_the_older_update_stays_a_checkpoint() -> None:
+    (step,) = steps(locked("KB5043080", "26100.999"), locked("KB5120242", "26100.1006"), base="26100.2000.260101")
+    files: Any = step.input["updates"]
+    assert [file["checkpoint"] for file in files] == [True, False]
+    assert step.input["promised_build"] is None
+
+
 def test_an_update_without_a_build_is_no_checkpoint() -> None:
     (step,) = steps(locked("KB97002610"), locked("KB5120242", "26100.33725"), base="26100.1.260101")
     files: Any = step.input["updates"]

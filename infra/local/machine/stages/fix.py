@@ -131,7 +131,8 @@ def _replace(run: StageRun, body: bytes, stem: str) -> list[dict[str, Any]]:
         members = unpack("fix.zip", body)
     except ArchiveError:
         raise StageFailureError("bad-fix", "a path in the .zip leads out of C:, or the .zip is damaged") from None
-    if not members or any(path.lower().startswith("winvhd\\") for path, _ in members):
+    # Windows takes no notice of dots and spaces at the end of a name.
+    if not members or any(path.partition("\\")[0].rstrip(". ").lower() == "winvhd" for path, _ in members):
         raise StageFailureError("bad-fix", "the .zip holds no file, or one for the folder of this build")
     files: list[dict[str, Any]] = []
     for path, content in members:

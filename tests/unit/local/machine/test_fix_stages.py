@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +15,7 @@ from infra.local.machine import cbs
 from infra.local.machine.boot_options import is_test_signing
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.local.origin.windows_components import COMPONENT, read_component
+from tests.unit.fetch.serving import Answer, serving
 from tests.unit.local.machine.conftest import Box, Outcome
 
 NEWER = "20348.5510"
@@ -200,6 +203,19 @@ def test_files_that_the_restart_did_not_replace_are_noticed(node: Box) -> None:
     path = f"{NEWER}/fixed.zip"
     install(node, path)
     assert confirm(node, path).code == "fix-not-in-place"
+
+
+@pytest.mark.parametrize("member", ["winvhd/x.ps1", "./winvhd/x.ps1", "WinVhd. /x.ps1", "a/../winvhd/x.ps1", "winvhd"])
+def test_a_zip_does_not_reach_into_the_folder_of_the_build(box: Box, member: str) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr(member, b"x")
+    body = packed.getvalue()
+    with serving() as storage:
+        url = storage.on("/fix.zip", Answer(body))
+        fix: dict[str, Any] = {"kind": "zip", "url": url, "sha256": hashlib.sha256(body).hexdigest(), "installer": "none", "arguments": []}
+        assert box.run("Install-PrivateFix.ps1", **fix).code == "bad-fix"
+    assert not is_test_signing(box.disk)
 
 
 def test_a_guest_without_the_fix_confirms_nothing(node: Box) -> None:
