@@ -16,7 +16,7 @@ from infra.background import BackgroundProcess
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.profiles import load_profile
 from tests.faults.conftest import layered
-from tests.flow_attempt import Attempt, run
+from tests.flow_attempt import Attempt, checkpoints_of, run
 from tests.standin_fixtures import write_definition
 
 # Prefect reads its settings when it is first imported, which must not be before the fixtures have made them.
@@ -60,10 +60,24 @@ def keep_package(path: str) -> dict[str, str]:
     return {"secret": name, "destination": "C:\\akse-cache\\private\\", "file_name": "package.zip", "sha256": digest}
 
 
+def ensure_layers(path: str) -> None:
+    """Save the layers of the image that was built before again, where a test of the session has deleted the public checkpoints."""
+    from flows.build_image import build_image
+    from infra.azure.session import open_cloud
+    from infra.profiles import load_profile
+
+    with open_cloud(load_profile("local")) as cloud:
+        missing = not set(FIXABLE_LAYERS) <= set(checkpoints_of(cloud, "fixable"))
+    if missing:
+        run(build_image, image=path, rebuild="image")
+
+
 def validate(image: str, fix: dict[str, Any], on_event: Callable[[StepEvent], None] = lambda _: None, **changes: Any) -> Attempt:
     """The validation of a fix on an image, at its end."""
     from flows.validate_private_fix import validate_private_fix
 
+    if Path(image).stem == "fixable":
+        ensure_layers(image)
     return run(validate_private_fix, on_event, **{"image": image, "suites": [FIRST_BOOT, NETWORKING], **fix, **changes})
 
 

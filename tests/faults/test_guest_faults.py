@@ -15,6 +15,7 @@ from images.errors import CaptureError, GuestLinkError, StageError
 from images.inventory import Inventory
 from infra.azure.profile import CloudProfile
 from infra.checkout import output_folder
+from tasks.progress import StepEvent, listening
 from tests.faults.conftest import bare
 from tests.standin_fixtures import FaultControl
 
@@ -102,8 +103,15 @@ def test_a_failed_build_does_not_wait_for_its_other_guests(
     refused = {"point": "guest.stage", "key": "Save-CachedFile.ps1 *", "fault": {"code": "access-denied"}}
     path = define(**bare("impatient", features=["Containers"], e2e_suites=["plain-bootstrap"]))
     faults(silent, refused)
+
+    def hold_the_build_until_the_other_guest_is_asked(event: StepEvent) -> None:
+        deadline = time.monotonic() + 30
+        while event.kind == "start" and event.step == "Cached files" and not faults.struck()["guest.winrm dropped"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
     clock = time.monotonic()
-    with pytest.raises(StageError, match="access-denied"):
+    with listening(hold_the_build_until_the_other_guest_is_asked), pytest.raises(StageError, match="access-denied"):
         build_image(ImageChoice(path), "local", "")
     assert time.monotonic() - clock < 60
     assert faults.struck()["guest.winrm dropped"] > 0

@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_API_URL
 from infra.checkout import ROOT
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.prefect.private_fix_source import private_fix_url
-from tests.private_fixes import FIRST_BOOT, NETWORKING
+from tests.private_fixes import FIRST_BOOT, NETWORKING, ensure_layers
 from tests.standin_fixtures import command
 
 FIX = "20348.5540/fixed.exe"
@@ -24,16 +24,17 @@ Winvhd = Callable[..., subprocess.CompletedProcess[str]]
 def winvhd(fixable: str) -> Winvhd:
     """Runs `winvhd private`, with the session's stand-in and Prefect server, and with a text on standard input."""
 
-    def run(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    def called(*arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "COLUMNS": "160"}
         return subprocess.run(
             command("private", *arguments), cwd=ROOT, env=environment, input=said, capture_output=True, text=True, timeout=120, check=False
         )
 
-    return run
+    return called
 
 
 def test_an_address_is_kept_and_the_verdict_is_printed_with_a_table(winvhd: Winvhd, fixable: str) -> None:
+    ensure_layers(fixable)
     body, url = fix_body(FIX), fix_url(FIX)
     assert body is not None
     kept = winvhd("source", "typed-fix", said=f"{url}\n")
