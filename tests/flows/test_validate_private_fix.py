@@ -25,6 +25,7 @@ from infra.azure.session import Cloud
 from infra.checkout import output_folder
 from infra.private_folders import mark_folder, private_folders
 from infra.profiles import load_profile
+from tasks.progress import StepEvent
 from tasks.purge_private import private_work, purge_expired, purge_scope
 from tests.faults.conftest import layered
 from tests.flow_attempt import Attempt, Moment, checkpoints_of, once, run
@@ -67,10 +68,12 @@ def first(fixable: str) -> Validated:
         before = {name: blob_names(cloud, name) for name in PUBLIC}
         tags: list[dict[str, str]] = []
 
-        def look() -> None:
-            tags.extend(group.tags or {} for group in cloud.resources.resource_groups.list() if "-patched-" in (group.name or ""))
+        def look(event: StepEvent) -> None:
+            # Of its own test VM: how far the other side is then is a matter of chance.
+            if event.image == "patched" and Moment("start", "first contact (test VM)").is_now(event):
+                tags.extend(group.tags or {} for group in cloud.resources.resource_groups.list() if "-patched-" in (group.name or ""))
 
-        attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), once(Moment("start", "first contact (test VM)"), look))
+        attempt = validate(fixable, keep_fix("20348.5510/fixed.msu"), look)
         return Validated(attempt, before, {name: blob_names(cloud, name) for name in PUBLIC}, tags)
 
 
