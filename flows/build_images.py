@@ -40,10 +40,10 @@ def build_images(images: list[ImageChoice], cloud: CloudName = "local", rebuild:
     return [outcome.result for outcome in outcomes if outcome.result is not None]
 
 
-def show_outcomes(outcomes: list[ImageOutcome], key: str = "images") -> None:
+def show_outcomes(outcomes: list[ImageOutcome]) -> None:
     """One row an image, as an artifact of the flow run; outside a run nothing."""
     if FlowRunContext.get() is None:
         return
     rows = [outcome.row() for outcome in outcomes]
     failed = sum(outcome.error is not None for outcome in outcomes)
-    create_table_artifact(rows, key=key, description=f"{len(rows)} images, {failed} failed")
+    create_table_artifact(rows, key="images", description=f"{len(rows)} images, {failed} failed")

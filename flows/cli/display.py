@@ -59,14 +59,15 @@ class LiveDisplay:
         self._progress.stop()
 
     def __call__(self, event: StepEvent) -> None:
+        name = _name(event)
         with self._lock:
             if event.kind == "start":
-                self._running[_name(event)] = self._progress.add_task(_name(event), total=None, message="")
-            elif event.kind == "progress" and _name(event) in self._running:
-                self._progress.update(self._running[_name(event)], completed=event.done or 0, total=event.total, message=event.message[:60])
-            elif event.kind == "end" and _name(event) in self._running:
-                self._progress.remove_task(self._running.pop(_name(event)))
-                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {_name(event)}")
+                self._running[name] = self._progress.add_task(name, total=None, message="")
+            elif event.kind == "progress" and name in self._running:
+                self._progress.update(self._running[name], completed=event.done or 0, total=event.total, message=event.message[:60])
+            elif event.kind == "end" and name in self._running:
+                self._progress.remove_task(self._running.pop(name))
+                line = Text.from_markup(_MARKS[event.outcome]).append(f" {event.seconds:6.1f} s  {name}")
                 self._progress.console.print(line)
 
 
