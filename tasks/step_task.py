@@ -10,6 +10,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import ExternalSignal
 
 from tasks.progress import hidden_log
 
@@ -32,11 +33,31 @@ class StepTask(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if hidden_log.get() is not None:
             return self.fn(*args, **kwargs)
-        return self._shown(*args, **kwargs)
+        try:
+            return self._shown(*args, **kwargs)
+        except Exception as error:
+            # A cancelled run must end as one, and not as one that failed.
+            if (signal := signal_behind(error)) is not None:
+                raise signal from None
+            raise
 
     def submit(self, pool: Executor, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Run beside the caller, in a thread of the pool, as part of the caller's run."""
         return pool.submit(copy_context().run, lambda: self(*args, **kwargs))
+
+
+def signal_behind(error: BaseException) -> BaseException | None:
+    """The interrupt or termination signal while which `error` was raised, or which it is itself; None when there was none.
+
+    A signal may strike while Prefect makes a task run, and its engine (3.9.1, task_engine.py, handle_crash) then fails in turn with
+    ValueError, since there is no run yet that it could call crashed.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, (KeyboardInterrupt, ExternalSignal)):
+            return link
+        link = link.__context__
+    return None
 
 
 def step_task(name: str, run_name: str) -> Callable[[Callable[P, R]], StepTask[P, R]]:

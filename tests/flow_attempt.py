@@ -25,6 +25,7 @@ from infra.azure.checkpoint_state import CheckpointState
 from infra.azure.checkpoints import PUBLIC, list_checkpoints
 from infra.azure.session import Cloud
 from infra.checkout import ROOT
+from infra.prefect.vcpu_quota import quota_name
 
 # Prefect reads its settings when it is first imported, which must not be before the fixtures have made them.
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ class FlowProcess:
 
 @contextmanager
 def in_a_process(flow: Flow[Any, Any], flow_run_id: UUID, die_at: Moment | None = None) -> Iterator[FlowProcess]:
-    """An attempt in a process of its own, which does not outlive the block."""
+    """An attempt in a process of its own, which does not outlive the block; what vCPUs it still held when it was killed are free again."""
     running = FlowProcess(flow, flow_run_id, die_at)
     try:
         yield running
@@ -192,6 +193,8 @@ def in_a_process(flow: Flow[Any, Any], flow_run_id: UUID, die_at: Moment | None 
         if running.process.poll() is None:
             running.process.kill()
         running.process.communicate()
+        if running.process.returncode == -signal.SIGKILL:
+            forget_quotas()
 
 
 def killed_at(flow: Flow[Any, Any], flow_run_id: UUID, moment: Moment) -> list[StepEvent]:
@@ -200,6 +203,19 @@ def killed_at(flow: Flow[Any, Any], flow_run_id: UUID, moment: Moment) -> list[S
         code, events = running.end()
     assert code == -signal.SIGKILL, f"{code}: {running.errors[-3000:]}"
     return events
+
+
+def forget_quotas() -> None:
+    """Delete the vCPU quotas, which builds make again: the test server never takes the slots of a killed process back.
+
+    A server of `winvhd local up` does so within minutes (infra/prefect/vcpu_quota.py).
+    """
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        for limit in client.read_global_concurrency_limits(limit=200, offset=0):
+            if limit.name.startswith(quota_name("")):
+                client.delete_global_concurrency_limit_by_name(limit.name)
 
 
 def let_leases_run_out(cloud: Cloud) -> None:

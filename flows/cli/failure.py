@@ -58,7 +58,7 @@ def reported(console: Console, *, as_json: bool = False) -> Iterator[None]:
 def _reason(error: BaseException, *, interrupted: bool) -> BuildError | None:
     """The error to show; None for one that is a fault of the program, whose traceback is wanted."""
     # An interrupt may strike anywhere, and libraries then fail in their own ways: whatever they raise, the user stopped the command.
-    if interrupted or isinstance(error, KeyboardInterrupt):
+    if interrupted or _signalled(error):
         return CancelledError(
             "stopped before the end", hint="run the same command again; what a build may have left in the cloud goes at its expiry"
         )
@@ -69,6 +69,15 @@ def _reason(error: BaseException, *, interrupted: bool) -> BuildError | None:
             hint="is it still running, and the machine not out of memory? Run the same command again: it goes on from the last checkpoint",
         )
     return error if isinstance(error, BuildError) else None
+
+
+def _signalled(error: BaseException) -> bool:
+    """Whether a signal is behind the error: inside a flow Prefect has a handler of its own for SIGTERM, and ours does not hear of it."""
+    if "prefect" not in sys.modules:
+        return isinstance(error, KeyboardInterrupt)
+    from tasks.step_task import signal_behind
+
+    return signal_behind(error) is not None
 
 
 def _show(console: Console, error: BuildError, *, as_json: bool) -> None:

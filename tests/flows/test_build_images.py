@@ -6,13 +6,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
-from prefect.exceptions import ObjectNotFound
 
 from flows.build_image import build_image
 from flows.build_images import build_images
@@ -172,9 +171,6 @@ def test_a_run_never_has_more_vms_than_the_quota_allows(family: Defined, cloud: 
     change_profile(vcpu_quota=VCPUS, vm_sizes=(cloud.profile.vm_sizes[0],))
     paths = family("tight", "tighter", "tightest", gib=64, e2e_suites=["first-boot"])
     quota = quota_name(f"local-{cloud.profile.location}")
-    # Builds that other tests have killed still hold vCPUs of it, and the test server takes none back.
-    with get_client(sync_client=True) as client, suppress(ObjectNotFound):
-        client.delete_global_concurrency_limit_by_name(quota)
     ensure_quota(quota, VCPUS)
     with ExitStack() as others, watched_vms(cloud) as seen:
         others.enter_context(occupied(quota, VCPUS))

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import typer
+from prefect.exceptions import TerminationSignal
 from rich.console import Console
 
 from flows.cli.failure import reported
@@ -75,3 +76,12 @@ def test_sigterm_ends_a_command_as_an_interrupt_does_and_its_handler_is_gone_aft
 def test_other_errors_are_not_hidden() -> None:
     with pytest.raises(ZeroDivisionError), reported(Console(file=io.StringIO())):
         raise ZeroDivisionError
+
+
+def test_a_library_that_breaks_on_a_signal_does_not_hide_it() -> None:
+    broken = ValueError("Task run is not set")
+    # Prefect's own handler has the signal while a flow runs, and what breaks then is raised while that is handled.
+    broken.__context__ = TerminationSignal(signal.SIGTERM)
+    code, text = _fail(broken)
+    assert code == 130
+    assert "Task run" not in text
