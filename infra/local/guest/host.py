@@ -14,11 +14,12 @@ from images.errors import BuildError
 from infra.local.contracts import MachineSpec, Outside, PowerState, RunCommandOutcome
 from infra.local.guest.engine import FaultSource, Latency, ScriptEngine
 from infra.local.guest.network import NetworkThread
+from infra.local.guest.ports import PortClaims, PortInUseError
 from infra.local.guest.provisioning import has_agent, is_generalized
 from infra.local.guest.run_command import run_command
 from infra.local.guest.running import RunningGuest
 from infra.local.guest.script_gate import ScriptGate
-from infra.local.guest.winrm import PortInUseError, WinRm
+from infra.local.guest.winrm import WinRm
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.engine import ModelEngine
 from infra.local.machine.sysprep import SpecializeError, specialize
@@ -81,6 +82,7 @@ class WsmanGuestHost:
         self._engine: ScriptEngine = engine or ModelEngine(outside, faults, latency)
         self._gate = gate or ScriptGate()
         self._network = NetworkThread()
+        self._ports = PortClaims()
         self._vms: dict[str, _Vm] = {}
         self._lock = threading.RLock()
         self._listeners: list[Callable[[str, PowerState], None]] = []
@@ -146,7 +148,7 @@ class WsmanGuestHost:
             if boot.stopping.is_set():
                 return
             boot.guest = RunningGuest(vm_id, machine, self._engine, self._gate, self._faults, shutdown, self._latency)
-            boot.winrm = WinRm(boot.guest, self._network, self._faults)
+            boot.winrm = WinRm(boot.guest, self._network, self._ports, self._faults)
             try:
                 boot.winrm.start_at_boot()
             except PortInUseError as error:
@@ -228,6 +230,7 @@ class WsmanGuestHost:
         self.power_off(vm_id)
         with self._lock:
             self._vms.pop(vm_id.lower(), None)
+        self._ports.release(vm_id.lower())
 
     def set_outbound_allowed(self, vm_id: str, allowed: bool) -> None:
         """What the network around the machine lets out, from now on."""
@@ -270,6 +273,7 @@ class WsmanGuestHost:
         """Switch every machine off and end the network thread."""
         for vm_id in list(self._vms):
             self.power_off(vm_id)
+        self._ports.release_all()
         self._network.close()
 
     def _vm(self, vm_id: str) -> _Vm:

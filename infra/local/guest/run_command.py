@@ -17,11 +17,12 @@ from images.stages.boot import ENABLE_REMOTING, RemotingInput
 from images.stages.link import RUNS_FOLDER
 from infra.guest.guest_log import GUEST_LOG
 from infra.local.contracts import RunCommandOutcome
+from infra.local.guest.ports import PortInUseError
 from infra.local.guest.process import GuestProcess
 from infra.local.guest.provisioning import computer_name
 from infra.local.guest.remoting import enable_remoting, remove_remoting
 from infra.local.guest.running import RunningGuest
-from infra.local.guest.winrm import PortInUseError, WinRm
+from infra.local.guest.winrm import WinRm
 from infra.local.machine.disk import MachineDisk
 from infra.local.machine.sysprep import PANTHER
 

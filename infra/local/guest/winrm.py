@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from images.errors import BuildError
 from infra.local.guest.engine import FaultSource
 from infra.local.guest.network import NetworkThread
+from infra.local.guest.ports import PortClaims, PortInUseError
 from infra.local.guest.provisioning import computer_name
 from infra.local.guest.remoting import basic_allowed, listener_to_open, tls_context, winrm_start
 from infra.local.guest.running import RunningGuest
@@ -25,16 +25,13 @@ MAX_ENVELOPE_KB = 500
 CURRENT_VERSION = r"HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion"
 
 
-class PortInUseError(BuildError):
-    """The port of a guest's listener is taken on this machine."""
-
-
 class WinRm:
     """Start and stop are called by the host only, one at a time."""
 
-    def __init__(self, guest: RunningGuest, network: NetworkThread, faults: FaultSource) -> None:
+    def __init__(self, guest: RunningGuest, network: NetworkThread, ports: PortClaims, faults: FaultSource) -> None:
         self._guest = guest
         self._network = network
+        self._ports = ports
         self._faults = faults
         self._listener: WsmanListener | None = None
 
@@ -77,6 +74,7 @@ class WinRm:
             max_envelope_kb=MAX_ENVELOPE_KB,
         )
         listener = WsmanListener(service, schemes, self._drops)
+        self._ports.claim(wanted.port, self._guest.vm_id.lower())
         try:
             self._network.call(listener.open(wanted.port, context))
         except OSError as error:

@@ -79,6 +79,16 @@ class BuildGuest:
         self.vm_id = f"{VM_ID}-restored"
         self.host.power_on(MachineSpec(self.vm_id, "os", "V2", False, 30, None))
 
+    def copy_boots_while_off(self) -> str:
+        """A VM on a copy of the disk as it is boots while this one is off, which is then on again; gives the copy's id."""
+        self.host.power_off(self.vm_id)
+        MachineDisk.open(self.disk_folder).copy_to(self.disk_folder.with_name("copy"))
+        copy = f"{VM_ID}-copy"
+        self.host.power_on(MachineSpec(copy, "copy", "V2", False, 30, None))
+        wait_for(lambda: self.host.agent_ready(copy))
+        self.host.power_on(MachineSpec(self.vm_id, "os", "V2", False, 30, None))
+        return copy
+
     def expire_password(self) -> None:
         """The build account's password is not good any more, from the next request on."""
         boot = self.host._vms[self.vm_id.lower()].boot

@@ -89,6 +89,16 @@ def test_no_checkpoint_is_prepared_while_a_stage_runs(build: BuildGuest) -> None
     assert caught.value.code == "stage-running"
 
 
+def test_guest_that_restarts_keeps_its_port_when_one_restored_from_it_boots_meanwhile(build: BuildGuest) -> None:
+    copies: list[str] = []
+    with GuestLink(build.contact(), limits=LIMITS) as link:
+        link.reboot_around(lambda: copies.append(build.copy_boots_while_off()))
+        build.host.remove(build.vm_id)
+        # Its port is free once it is gone, and the other one may have it.
+        build.host.restart(copies[0])
+        assert link.state().boot_time
+
+
 def test_run_command_leaves_script_and_status_but_no_password(build: BuildGuest) -> None:
     endpoint = build.contact()
     wait_for(lambda: build.host.agent_ready(build.vm_id))
