@@ -32,7 +32,6 @@ from images.steps.finish import inventory_input
 from images.verdict import suites_to_repeat
 from infra.azure.build_vm import delete_vm, provision
 from infra.azure.managed_image import make_image
-from infra.azure.resource_group import ensure_group
 from infra.azure.vm_network import refuse_outbound
 from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage
 from infra.guest.link import GuestLink
@@ -60,11 +59,14 @@ def boot_test(
     """
     build.must_go_on()
     with build.timings.step("boot test VM") as step:
-        group = ensure_group(build.cloud, build.tags)
-        image_id = make_image(build.cloud, group, "boot-test", vhd_url, generation=plan.base.generation.value, tags=build.tags)
-        build.slots.take("test", step.progress, build.must_go_on)
-        build.must_go_on()
-        vm = provision(build.cloud, vm_request(build, plan, ManagedImage(image_id), role="test"), build.tags, step.progress)
+
+        def bootable(group: str) -> ManagedImage:
+            image_id = make_image(build.cloud, group, "boot-test", vhd_url, generation=plan.base.generation.value, tags=build.tags)
+            build.slots.take("test", step.progress, build.must_go_on)
+            build.must_go_on()
+            return ManagedImage(image_id)
+
+        vm = provision(build.cloud, vm_request(build, plan, bootable, role="test"), build.tags, step.progress)
         build.slots.settle("test", vm.size, step.progress)
     with contacted(build, vm) as link:
         image = (definition, lock, plan)

@@ -12,8 +12,8 @@ from images.plan import BuildPlan
 from infra.azure.build_vm import provision
 from infra.azure.checkpoint_restore import restore_disk
 from infra.azure.checkpoint_state import Checkpoint
-from infra.azure.resource_group import delete_group, ensure_group, find_group
-from infra.azure.vm_request import BuildVm, MarketplaceImage, Role, VmRequest, VmSource
+from infra.azure.resource_group import delete_group, find_group
+from infra.azure.vm_request import BuildVm, ExistingDisk, MakeSource, MarketplaceImage, Role, VmRequest, VmSource
 from infra.prefect.server import free_port
 from tasks.build import Build
 from tasks.progress import Step, run_logger
@@ -21,7 +21,9 @@ from tasks.step_task import step_task
 from tasks.take_over import begin_tags, can_be_taken_over, delete_test_vms, take_over
 
 
-def vm_request(build: Build, plan: BuildPlan, source: VmSource, *, role: Role, tags: Mapping[str, str] | None = None) -> VmRequest:
+def vm_request(
+    build: Build, plan: BuildPlan, source: VmSource | MakeSource, *, role: Role, tags: Mapping[str, str] | None = None
+) -> VmRequest:
     """The VM to ask for; its size and zone are the profile's matter."""
     request = VmRequest(
         source=source,
@@ -63,15 +65,18 @@ def _build_vm(build: Build, plan: BuildPlan, start: Checkpoint | None, step: Ste
 
 
 def _restore(build: Build, plan: BuildPlan, start: Checkpoint, tags: Mapping[str, str], step: Step) -> BuildVm:
-    cloud, group = build.cloud, ensure_group(build.cloud, build.tags)
+    cloud = build.cloud
     # A disk is made in one zone, and only a VM there can attach it: with another zone goes another disk.
     zones = cloud.profile.zones or (None,)
     for number, zone in enumerate(zones, 1):
-        name = f"build-os-{start.layer}-{secrets.token_hex(3)}"
-        step.progress(f"disk from {start.name}" + (f" in zone {zone}" if zone else ""))
-        disk = restore_disk(cloud, start, group, name, build.tags, zone=zone)
+
+        def restored(group: str, zone: str | None = zone) -> ExistingDisk:
+            name = f"build-os-{start.layer}-{secrets.token_hex(3)}"
+            step.progress(f"disk from {start.name}" + (f" in zone {zone}" if zone else ""))
+            return restore_disk(cloud, start, group, name, build.tags, zone=zone)
+
         try:
-            return provision(cloud, vm_request(build, plan, disk, role="build", tags=tags), build.tags, step.progress)
+            return provision(cloud, vm_request(build, plan, restored, role="build", tags=tags), build.tags, step.progress)
         except AllocationError:
             if number == len(zones):
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -36,6 +37,7 @@ _CONTENT_TYPES = {
     ".txt": "text/plain; charset=utf-8",
     ".xml": "application/xml",
 }
+_UPLOADS = 4
 _ARTIFACT_LIMIT_BYTES = 900_000
 """Prefect refuses events above 1.5 MB; artifacts stay well below."""
 
@@ -104,9 +106,10 @@ def keep_documents(build: Build, blobs: BuildBlobs, error: Exception) -> bool:
 
 def upload_documents(build: Build, blobs: BuildBlobs) -> None:
     """Every document of the build's folder in its blob folder. Raises CloudError."""
-    for path in sorted(build.folder.iterdir()):
-        if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES:
-            blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix])
+    documents = [path for path in sorted(build.folder.iterdir()) if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES]
+    with ThreadPoolExecutor(max_workers=_UPLOADS, thread_name_prefix="document") as pool:
+        for _ in pool.map(lambda path: blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix]), documents):
+            continue
 
 
 def write_timings(build: Build) -> None:

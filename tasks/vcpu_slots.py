@@ -29,6 +29,7 @@ class VcpuSlots:
         self._name = quota_name(f"{profile.name}-{profile.location}") if profile is not None else ""
         self._lock = threading.Lock()
         self._held: dict[Role, ExitStack] = {}
+        self._giving_back: list[threading.Thread] = []
 
     def take(self, role: Role, on_event: Callable[[str], None], must_go_on: Callable[[], None]) -> None:
         """Wait until the quota has room for one more VM; raises ConfigurationError when it never will, and what `must_go_on` raises."""
@@ -64,13 +65,18 @@ class VcpuSlots:
             on_event(f"a larger VM than planned: {error.what}")
 
     def give_back(self, role: Role) -> None:
-        """The VM of this role is gone, or deallocated."""
+        """The VM of this role is gone, or deallocated; returns at once, since the build goes on without its slots."""
         with self._lock:
             stack = self._held.pop(role, None)
-        if stack is not None:
-            stack.close()
+            if stack is None:
+                return
+            thread = threading.Thread(target=stack.close, name=f"give back {role}", daemon=True)
+            self._giving_back.append(thread)
+        thread.start()
 
     def give_back_all(self) -> None:
-        """The build has ended."""
+        """The build has ended; returns when Prefect has been told."""
         for role in list(self._held):
             self.give_back(role)
+        for thread in self._giving_back:
+            thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -23,6 +24,7 @@ from infra.azure.vm_request import (
     MarketplaceImage,
     Role,
     VmRequest,
+    VmSource,
     computer_name,
     new_admin_password,
 )
@@ -40,6 +42,7 @@ DELETE_DEADLINE_S = 1800
 def provision(cloud: Cloud, request: VmRequest, tags: BuildTags, on_event: Callable[[str], None] = lambda _: None) -> BuildVm:
     """A running VM in the build's resource group, with all it needs around it.
 
+    A source that is still to be made is made while the network is.
     Sizes and zones are tried in the profile's order; AllocationError lists the tries when none is free. CloudError for other refusals.
     """
     if request.trusted_launch and request.generation != "V2":
@@ -47,16 +50,20 @@ def provision(cloud: Cloud, request: VmRequest, tags: BuildTags, on_event: Calla
     group = ensure_group(cloud, tags)
     on_event(f"resource group {group} in {cloud.profile.location}")
     azure_tags = tags.to_azure()
-    network = make_network(
-        cloud,
-        group,
-        request.role,
-        azure_tags,
-        port=request.winrm_port,
-        source_address=request.source_address,
-        on_event=on_event,
-    )
-    password = None if isinstance(request.source, ExistingDisk) else new_admin_password()
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="network") as pool:
+        making_network = pool.submit(
+            make_network,
+            cloud,
+            group,
+            request.role,
+            azure_tags,
+            port=request.winrm_port,
+            source_address=request.source_address,
+            on_event=on_event,
+        )
+        source = request.source(group) if callable(request.source) else request.source
+        network = making_network.result()
+    password = None if isinstance(source, ExistingDisk) else new_admin_password()
     vm_own_tags = {**azure_tags, **request.tags, WINRM_PORT: str(request.winrm_port)}
 
     def attempt(placement: Placement) -> BuildVm:
@@ -65,13 +72,14 @@ def provision(cloud: Cloud, request: VmRequest, tags: BuildTags, on_event: Calla
             cloud,
             group,
             request,
+            source,
             network,
             placement=placement,
             password=password,
             tags=vm_own_tags,
         )
 
-    vm = allocate(_candidates(cloud, request), attempt, on_event)
+    vm = allocate(_candidates(cloud, source), attempt, on_event)
     on_event(f"VM {vm.name} runs: {vm.size}, {vm.address}")
     return vm
 
@@ -125,11 +133,11 @@ def delete_vm(cloud: Cloud, group: str, name: str) -> None:
             raise
 
 
-def _candidates(cloud: Cloud, request: VmRequest) -> list[Placement]:
+def _candidates(cloud: Cloud, source: VmSource) -> list[Placement]:
     zones = cloud.profile.zones
-    if isinstance(request.source, ExistingDisk):
+    if isinstance(source, ExistingDisk):
         # A zonal disk can only be attached in its zone, a regional one only to a VM without a zone.
-        zones = (request.source.zone,) if request.source.zone else ()
+        zones = (source.zone,) if source.zone else ()
     return placements(cloud.profile.vm_sizes, zones)
 
 
@@ -137,6 +145,7 @@ def _create(
     cloud: Cloud,
     group: str,
     request: VmRequest,
+    source: VmSource,
     network: VmNetwork,
     *,
     placement: Placement,
@@ -145,7 +154,7 @@ def _create(
 ) -> BuildVm:
     from azure.mgmt.compute.models import VirtualMachine
 
-    properties = vm_properties(request, network.interface_id, placement.size, password, build_id=tags[BUILD_ID])
+    properties = vm_properties(request, source, network.interface_id, placement.size, password, build_id=tags[BUILD_ID])
     zones = {"zones": [placement.zone]} if placement.zone else {}
     body = VirtualMachine({"location": cloud.profile.location, "tags": tags, "properties": properties} | zones)
     name = request.role
@@ -162,11 +171,13 @@ def _create(
     return _build_vm(vm, group, request.role, network.address, password)
 
 
-def vm_properties(request: VmRequest, interface_id: str, size: str, password: SecretStr | None, *, build_id: str) -> dict[str, Any]:
+def vm_properties(
+    request: VmRequest, source: VmSource, interface_id: str, size: str, password: SecretStr | None, *, build_id: str
+) -> dict[str, Any]:
     """The properties of one VM as Azure's REST interface takes them."""
     properties: dict[str, Any] = {
         "hardwareProfile": {"vmSize": size},
-        "storageProfile": _storage_profile(request),
+        "storageProfile": _storage_profile(request, source),
         # Detach: the interface is used again when the first size or zone is refused.
         "networkProfile": {"networkInterfaces": [{"id": interface_id, "properties": {"primary": True, "deleteOption": "Detach"}}]},
         "diagnosticsProfile": {"bootDiagnostics": {"enabled": False}},
@@ -195,7 +206,7 @@ def vm_properties(request: VmRequest, interface_id: str, size: str, password: Se
     return properties
 
 
-def _storage_profile(request: VmRequest) -> dict[str, Any]:
+def _storage_profile(request: VmRequest, source: VmSource) -> dict[str, Any]:
     disk: dict[str, Any] = {"name": f"{request.role}-os", "osType": "Windows", "caching": "ReadWrite"}
     from_image = {
         "createOption": "FromImage",
@@ -203,7 +214,7 @@ def _storage_profile(request: VmRequest) -> dict[str, Any]:
         "diskSizeGB": request.os_disk_gib,
         "managedDisk": {"storageAccountType": "Premium_LRS"},
     }
-    match request.source:
+    match source:
         case MarketplaceImage(publisher=publisher, offer=offer, sku=sku, version=version):
             if version == "latest":
                 raise ConfigurationError("a VM is only made from an exact image version", hint="resolve `latest` into the lock first")
@@ -216,7 +227,7 @@ def _storage_profile(request: VmRequest) -> dict[str, Any]:
             attached = {"createOption": "Attach", "deleteOption": "Detach", "managedDisk": {"id": disk_id}}
             return {"osDisk": disk | attached | {"name": disk_id.rsplit("/", 1)[-1]}}
         case _:
-            assert_never(request.source)
+            assert_never(source)
 
 
 def _build_vm(vm: models.VirtualMachine, group: str, role: Role, address: str, password: SecretStr | None) -> BuildVm:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -43,13 +43,15 @@ class ExistingDisk:
 
 
 VmSource = MarketplaceImage | ManagedImage | ExistingDisk
+MakeSource = Callable[[str], VmSource]
+"""Makes in a resource group what a VM starts from."""
 
 
 @dataclass(frozen=True)
 class VmRequest:
     """One VM: where its disk comes from, how large it is, and who may reach it."""
 
-    source: VmSource
+    source: VmSource | MakeSource
     generation: Literal["V1", "V2"]
     os_disk_gib: int
     winrm_port: int

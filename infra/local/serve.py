@@ -139,7 +139,7 @@ def _assemble(options: ServeOptions, azurite: Azurite, port: int, closing: conte
     )
     storage = azurite.endpoint
     if options.latency.scale > 0:
-        storage = closing.enter_context(StorageFront(azurite.endpoint, options.latency, blobs.data_bytes)).endpoint
+        storage = closing.enter_context(StorageFront(azurite.endpoint, options.latency, blobs.data_bytes, blobs.made_in)).endpoint
         blobs.behind(storage)
 
     def origin_log(_: Request) -> Response:

@@ -3,7 +3,8 @@
 Only VHDs are held back. Reads of one blob share its throughput, whoever reads and however many at a time: each waits for its turn, and
 together they take `blob.read` for all of the blob's data (page blobs have a target throughput each:
 https://learn.microsoft.com/azure/storage/blobs/scalability-targets). A Copy Blob takes `blob.copy`. Azurite's own time
-is part of it. All other bytes pass as they are, in both directions.
+is part of it, and what the stand-in needed to write a disk as a VHD before its first copy: on Azure its bytes are there. All other bytes
+pass as they are, in both directions.
 """
 
 from __future__ import annotations
@@ -73,12 +74,16 @@ class _Line:
 
 
 class StorageFront:
-    """Context manager; `endpoint` stands for Azurite's. `data_bytes` tells how much of a blob (/account/container/name) holds data."""
+    """Context manager; `endpoint` stands for Azurite's.
 
-    def __init__(self, target: str, latency: LatencyProfile, data_bytes: Callable[[str], int]) -> None:
+    Of a blob (/account/container/name) `data_bytes` tells how much of it holds data, `made_in` the seconds that making it took.
+    """
+
+    def __init__(self, target: str, latency: LatencyProfile, data_bytes: Callable[[str], int], made_in: Callable[[str], float]) -> None:
         self._target = urlsplit(target)
         self._latency = latency
         self._data_bytes = data_bytes
+        self._made_in = made_in
         self._turns: dict[str, _Turns] = {}
         self._writers: set[asyncio.StreamWriter] = set()
         self._network = NetworkThread()
@@ -159,7 +164,8 @@ class StorageFront:
             return 0.0
         if head.method == "PUT":
             self._turns.pop(head.path, None)
-            return self._latency.seconds("blob.copy") if "x-ms-copy-source" in head.headers else 0.0
+            source = head.headers.get("x-ms-copy-source")
+            return max(0.0, self._latency.seconds("blob.copy") - self._made_in(urlsplit(source).path)) if source else 0.0
         if head.method != "GET":
             return 0.0
         turns = self._turns.get(head.path)

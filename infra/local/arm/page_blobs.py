@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -28,13 +29,18 @@ class PageBlobs:
         self._endpoint = endpoint.rstrip("/")
         self._keys = dict(keys)
         self._front = ""
+        self._made_in: dict[str, float] = {}
 
     def behind(self, front: str) -> None:
         """From now on clients name blobs by this address, which leads here."""
         self._front = front.rstrip("/")
 
-    def export(self, vhd: Path, name: str) -> None:
-        """Upload a VHD as a page blob of the export account, sending only the ranges that hold data."""
+    def export(self, vhd: Path, name: str, *, seconds: float = 0.0) -> None:
+        """Upload a VHD as a page blob of the export account, sending only the ranges that hold data.
+
+        `seconds` is what writing the VHD took, beyond what was to be waited for anyway.
+        """
+        begun = time.monotonic()
         container_url = f"{self._endpoint}/{EXPORT_ACCOUNT}/{EXPORT_CONTAINER}"
         with ContainerClient.from_container_url(container_url, credential=self._credential(EXPORT_ACCOUNT)) as container:
             with suppress(ResourceExistsError):
@@ -46,6 +52,7 @@ class PageBlobs:
                     for offset in range(start, end, CHUNK_BYTES):
                         content = os.pread(file.fileno(), min(CHUNK_BYTES, end - offset), offset)
                         blob.upload_page(content, offset=offset, length=len(content))
+        self._made_in[f"/{EXPORT_ACCOUNT}/{EXPORT_CONTAINER}/{name}"] = seconds + time.monotonic() - begun
 
     def read_sas(self, name: str, duration_s: int) -> str:
         """URL of an exported blob that may be read for so long."""
@@ -84,6 +91,10 @@ class PageBlobs:
                 code = str(getattr(error, "error_code", None) or "BlobNotAccessible")
                 raise invalid(f"The source blob {_bare(url)} can not be read: {code}.", "blobUri") from error
         check_footer(target)
+
+    def made_in(self, path: str) -> float:
+        """Seconds that it took to make an exported blob, as /account/container/name; 0.0 when that was told before."""
+        return max(0.0, self._made_in.pop(path, 0.0))
 
     def data_bytes(self, path: str) -> int:
         """How many bytes of a page blob, as /account/container/name, hold data; 0 when it is not there or no page blob."""

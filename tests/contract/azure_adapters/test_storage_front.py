@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from infra.azure.blob_sas import read_sas
 from infra.azure.blob_storage import ArtifactCache, ensure_container
@@ -34,7 +35,7 @@ def blobs(azurite: Azurite) -> PageBlobs:
 @pytest.fixture
 def far(azurite: Azurite, blobs: PageBlobs, blob_profile: CloudProfile) -> Iterator[Cloud]:
     latency = LatencyProfile(scale=1, minutes={"blob.read": READ_S / 60, "blob.copy": COPY_S / 60})
-    with StorageFront(azurite.endpoint, latency, blobs.data_bytes) as front:
+    with StorageFront(azurite.endpoint, latency, blobs.data_bytes, blobs.made_in) as front:
         access = blob_profile.storage.model_copy(update={"endpoint": f"{front.endpoint}/winvhd"})
         with open_cloud(blob_profile.model_copy(update={"storage": access})) as cloud:
             yield cloud
@@ -101,3 +102,19 @@ def test_other_blobs_pass_at_once_whole(far: Cloud, container: str) -> None:
     with far.blobs().get_blob_client(container, cache.blob_name(digest)) as blob:
         assert blob.download_blob().readall() == content
     assert time.monotonic() - begun < 5
+
+
+def test_what_an_export_took_is_part_of_its_first_copy(far: Cloud, container: str, vhd: str, blobs: PageBlobs, tmp_path: Path) -> None:
+    ensure_container(far, container)
+    blobs.export(tmp_path / "image.vhd", "disk/abcd", seconds=COPY_S)
+
+    def copied_in(name: str) -> float:
+        begun = time.monotonic()
+        with far.blobs().get_blob_client(container, name) as target:
+            copy_on_server(far, SecretStr(blobs.read_sas("disk/abcd", 60)), target, identity="disk-1")
+            assert hash_page_blob(target).sha256 == vhd
+        return time.monotonic() - begun - READ_S
+
+    first, second = copied_in("first.vhd"), copied_in("second.vhd")
+    assert second >= COPY_S * 0.99
+    assert second - first >= COPY_S / 2

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from images.errors import ConfigurationError
 from infra.azure.build_vm import vm_properties
 from infra.azure.resource_group import group_name
-from infra.azure.vm_request import BuildVm, ExistingDisk, ManagedImage, MarketplaceImage, VmRequest, computer_name, new_admin_password
+from infra.azure.vm_request import BuildVm, ExistingDisk, MarketplaceImage, VmRequest, VmSource, computer_name, new_admin_password
 
 BASE = MarketplaceImage("MicrosoftWindowsServer", "WindowsServer", "2022-datacenter-core-smalldisk", "20348.2762.241006")
 
 
-def _request(source: MarketplaceImage | ManagedImage | ExistingDisk = BASE, **changes: object) -> VmRequest:
+def _properties(source: VmSource = BASE, *, password: SecretStr | None = None, **changes: object) -> dict[str, Any]:
     fields: dict[str, object] = {"source": source, "generation": "V2", "os_disk_gib": 50, "winrm_port": 5986}
-    return VmRequest(**(fields | changes))  # type: ignore[arg-type]
+    request = VmRequest(**(fields | changes))  # type: ignore[arg-type]
+    return vm_properties(request, source, "nic", "size", password, build_id="b1")
 
 
 def test_generation_2_is_standard_unless_trusted_launch_is_asked_for() -> None:
-    plain = vm_properties(_request(), "nic", "size", new_admin_password(), build_id="b1")
+    plain = _properties(password=new_admin_password())
     assert plain["securityProfile"] == {"securityType": "Standard"}
-    trusted = vm_properties(_request(trusted_launch=True), "nic", "size", new_admin_password(), build_id="b1")
+    trusted = _properties(trusted_launch=True, password=new_admin_password())
     assert trusted["securityProfile"]["securityType"] == "TrustedLaunch"
     assert trusted["securityProfile"]["uefiSettings"] == {"secureBootEnabled": True, "vTpmEnabled": True}
-    assert "securityProfile" not in vm_properties(_request(generation="V1"), "nic", "size", new_admin_password(), build_id="b1")
+    assert "securityProfile" not in _properties(generation="V1", password=new_admin_password())
 
 
 def test_existing_disk_is_attached_without_os_profile_and_outlives_the_vm() -> None:
-    properties = vm_properties(_request(ExistingDisk("/subscriptions/s/disks/ckpt")), "nic", "size", None, build_id="b1")
+    properties = _properties(ExistingDisk("/subscriptions/s/disks/ckpt"))
     assert "osProfile" not in properties
     disk = properties["storageProfile"]["osDisk"]
     assert (disk["createOption"], disk["deleteOption"], disk["name"]) == ("Attach", "Detach", "ckpt")
@@ -37,19 +40,19 @@ def test_existing_disk_is_attached_without_os_profile_and_outlives_the_vm() -> N
 
 
 def test_disk_from_an_image_has_name_and_size_and_goes_with_the_vm() -> None:
-    disk = vm_properties(_request(), "nic", "size", new_admin_password(), build_id="b1")["storageProfile"]["osDisk"]
+    disk = _properties(password=new_admin_password())["storageProfile"]["osDisk"]
     assert (disk["name"], disk["diskSizeGB"], disk["deleteOption"]) == ("build-os", 50, "Delete")
 
 
 def test_boot_diagnostics_and_automatic_updates_are_off() -> None:
-    properties = vm_properties(_request(), "nic", "size", new_admin_password(), build_id="b1")
+    properties = _properties(password=new_admin_password())
     assert properties["diagnosticsProfile"]["bootDiagnostics"]["enabled"] is False
     assert properties["osProfile"]["windowsConfiguration"]["enableAutomaticUpdates"] is False
 
 
 def test_latest_never_reaches_azure() -> None:
     with pytest.raises(ConfigurationError):
-        vm_properties(_request(MarketplaceImage("p", "o", "s", "latest")), "nic", "size", None, build_id="b1")
+        _properties(MarketplaceImage("p", "o", "s", "latest"))
 
 
 def test_passwords_have_all_classes_and_never_repeat() -> None:
