@@ -14,6 +14,7 @@ import pytest
 from azure.mgmt.compute.models import Disk, Snapshot
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from typer.testing import CliRunner, Result
 
 from flows.cli.checkpoints import age_text
@@ -190,7 +191,8 @@ def test_the_reaper_prunes_and_leaves_a_table(shelf: Shelf) -> None:
     assert kept not in reaped
     assert shelf.names() == {kept}
     with get_client(sync_client=True) as client:
-        newest = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["checkpoints"])))[-1]
+        of_reaper = ArtifactFilter(key=ArtifactFilterKey(any_=["checkpoints"]))
+        (newest,) = client.read_artifacts(artifact_filter=of_reaper, sort=ArtifactSort.CREATED_DESC, limit=1)
     assert newest.description == "1 of 2 checkpoints deleted"
     rows = json.loads(str(newest.data))
     assert {(row["layer"], row["action"]) for row in rows} == {("os", "deleted"), ("os", "kept")}

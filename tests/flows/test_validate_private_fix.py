@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
 from typer.testing import CliRunner, Result
 
 from flows.build_image import build_image
@@ -93,19 +93,19 @@ def test_the_second_image_costs_the_layer_of_the_fix_and_finish(first: Validated
 
 
 @pytest.mark.parametrize(
-    ("fix", "changes", "verdict", "words"),
+    ("fix", "changes", "verdict", "in_effect", "words"),
     [
-        ("20348.5511/no-effect.cab", {}, "no effect", "failed every time without the fix and with it"),
-        ("20348.5512/regression.exe", {"arguments": ["/quiet"]}, "regression", "passed without the fix and failed every time with it"),
-        ("20348.5513/fixed.zip", {}, "fixed", "both sides ran with Secure Boot off, the patched one with test signing on"),
-        ("20348.5499/contained.zip", {}, "no effect", "The base image held the fix before it was installed"),
-        ("20348.5514/fixed.msu", {"suites": [FIRST_BOOT]}, "inconclusive", "these suites do not show what it is to cure"),
+        ("20348.5511/no-effect.cab", {}, "no effect", True, "failed every time without the fix and with it"),
+        ("20348.5512/regression.exe", {"arguments": ["/quiet"]}, "regression", None, "passed without the fix and failed every time"),
+        ("20348.5513/fixed.zip", {}, "fixed", True, "both sides ran with Secure Boot off, the patched one with test signing on"),
+        ("20348.5499/contained.zip", {}, "no effect", True, "The base image held the fix before it was installed"),
+        ("20348.5514/fixed.msu", {"suites": [FIRST_BOOT]}, "inconclusive", True, "these suites do not show what it is to cure"),
     ],
     ids=lambda value: value if isinstance(value, str) and "/" in value else "",
 )
-def test_the_verdict(fixable: str, fix: str, changes: dict[str, Any], verdict: str, words: str) -> None:
+def test_the_verdict(fixable: str, fix: str, changes: dict[str, Any], verdict: str, in_effect: bool | None, words: str) -> None:
     attempt = validate(fixable, keep_fix(fix), **changes)
-    assert attempt.result["verdict"] == verdict, attempt.result
+    assert (attempt.result["verdict"], attempt.result["in_effect"]) == (verdict, in_effect), attempt.result
     assert attempt.state.name == verdict.capitalize()
     assert words in " ".join(attempt.result["reasons"])
     (text,) = [artifact.data for key, artifact in artifacts_of(attempt.flow_run_id).items() if key.endswith("-verdict")]
@@ -206,8 +206,11 @@ def test_the_reaper_purges_what_has_expired_and_says_so(work: str, cloud: Cloud)
     assert kept not in attempt.result
     assert kept in container_names(cloud)
     assert_gone(cloud, work)
+    of_run = ArtifactFilter(
+        key=ArtifactFilterKey(any_=["purged-private-work"]), flow_run_id=ArtifactFilterFlowRunId(any_=[attempt.flow_run_id])
+    )
     with get_client(sync_client=True) as client:
-        (table,) = client.read_artifacts(artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["purged-private-work"])), limit=1)
+        (table,) = client.read_artifacts(artifact_filter=of_run)
     assert work in str(table.data)
     assert f"container {work}" in str(table.data)
     assert purge_scope(cloud, kept, lambda _: None).deleted == (f"container {kept}",)
