@@ -96,6 +96,7 @@ def validate_private_fix(
         "fix": str(fix),
         "verdict": verdict.outcome.value,
         "reasons": list(verdict.reasons),
+        "in_effect": verdict.in_effect,
         "counts": {change.value: count for change, count in verdict.counts.items()},
         "checks": checks,
         "sides": {side.name: side.summary() for side in (baseline, patched)},

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from images.definition import ImageDefinition, RegistryOperation
+from images.definition import ImageDefinition, RegistryOperation, RegistrySetting
 from images.frozen import Frozen
 from images.inventory import Inventory
 from images.lock import ImageLock, LockedUpdate
@@ -154,8 +154,15 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
     ]
     if is_private_scope(plan.scope) and mark_of(inventory) != plan.scope:
         differences.append("the mark of private work: promised, not on the image")
+    differences += compare_registry(settings_with_fix(definition.registry, plan.fix), inventory)
+    return tuple(differences)
+
+
+def compare_registry(settings: Iterable[RegistrySetting], inventory: Inventory) -> list[str]:
+    """Settings that the image's registry does not have."""
+    differences = []
     values = {(value.path.lower(), value.name.lower()): value.value for value in inventory.registry}
-    for setting in settings_with_fix(definition.registry, plan.fix):
+    for setting in settings:
         there = values.get((setting.path.rstrip("\\").lower(), setting.name.lower()))
         if setting.operation is RegistryOperation.OR and isinstance(there, int) and isinstance(setting.value, int):
             there = there & setting.value
@@ -163,7 +170,7 @@ def compare_with_promise(definition: ImageDefinition, lock: ImageLock, plan: Bui
             differences.append(
                 f"registry value {setting.path}\\{setting.name}: {there!r} on the image, the definition promises {setting.value!r}"
             )
-    return tuple(differences)
+    return differences
 
 
 def _is_replaced(update: LockedUpdate, inventory: Inventory) -> bool:

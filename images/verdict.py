@@ -9,14 +9,16 @@ A check is judged by all its runs on one image: it passes, it fails (each time, 
     flaky                flaky        unclear      flaky        unclear
     unsettled            unclear      unclear      unclear      unclear
 
-A flake is no evidence: it neither makes nor spoils a verdict, unless it hides which of the two a real failure is (unclear). The first line
-of these that holds is the verdict:
+A flake is no evidence: it neither makes nor spoils a verdict, unless it hides which of the two a real failure is (unclear). The checks of
+images.fix_in_effect are not compared: they tell whether the VM that was tested had the fix at all. The first line of these that holds is
+the verdict:
 
-    1. a check is a regression                                  regression, or inconclusive when the base held the fix before
-    2. a check is unclear, or there are none                    inconclusive
-    3. a check is fixed                                         fixed, or inconclusive when the base held the fix before
-    4. the base held the fix before, or a check still fails     no effect
-    5. nothing failed that a fix could cure                     inconclusive
+    1. the fix was not in effect on the tested VM               inconclusive
+    2. a check is a regression                                  regression, or inconclusive when the base held the fix before
+    3. a check is unclear, or there are none                    inconclusive
+    4. a check is fixed                                         fixed, or inconclusive when the base held the fix before
+    5. the base held the fix before, or a check still fails     no effect
+    6. nothing failed that a fix could cure                     inconclusive
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from typing import Final
 from pydantic import Field
 
 from images.e2e import E2ECase
+from images.fix_in_effect import SUITE, in_effect, what_was_lost
 from images.frozen import Frozen
 from images.private_fix import PrivateFix
 
@@ -97,6 +100,7 @@ class Verdict(Frozen):
     outcome: Outcome
     reasons: tuple[str, ...]
     rows: tuple[VerdictRow, ...]
+    in_effect: bool | None = Field(description="Whether the fix was in effect on the tested VM; None when that can not be checked.")
 
     @property
     def counts(self) -> dict[Change, int]:
@@ -110,22 +114,32 @@ def judge_fix(
     """The verdict from every run of every check on both images, repeats included, in any order.
 
     `already_present`: the base held the fix before it was installed (None: nobody can tell). `test_signed`: both sides ran without Secure
-    Boot, the patched one with test signing, which the reasons say.
+    Boot, the patched one with test signing, which the reasons say. Whether the fix was in effect is among the patched image's checks.
     """
+    effect = in_effect(patched)
     sides = _by_check(baseline), _by_check(patched)
     rows = tuple(_row(check, *(side.get(check, []) for side in sides)) for check in dict.fromkeys((*sides[0], *sides[1])))
     counts = Counter(row.change for row in rows)
-    outcome, reason = _outcome(counts, already_present=already_present is True)
+    lost = what_was_lost(patched) if effect is False else ""
+    outcome, reason = _outcome(counts, lost, already_present=already_present is True)
     reasons = [reason, *_details(counts)]
     if already_present:
         reasons.append("The base image held the fix before it was installed.")
+    if effect:
+        reasons.append("The fix was in effect on the VM that was tested.")
+    elif effect is None and not already_present:
+        reasons.append("Nothing on the VM that was tested can show whether the fix was in effect there.")
     if test_signed:
-        reasons.append("The fix is test-signed: both sides ran with Secure Boot off, the patched one with test signing on.")
-    return Verdict(outcome=outcome, reasons=tuple(reasons), rows=rows)
+        signing = "" if effect is False else ", the patched one with test signing on"
+        reasons.append(f"The fix is test-signed: both sides ran with Secure Boot off{signing}.")
+    return Verdict(outcome=outcome, reasons=tuple(reasons), rows=rows, in_effect=effect)
 
 
 def suites_to_repeat(cases: Iterable[E2ECase]) -> tuple[str, ...]:
-    """Suites with a check that failed on this image and is not settled yet: run them again, until there are none."""
+    """Suites with a check that failed on this image and is not settled yet: run them again, until there are none.
+
+    Whether the fix is in effect is none of them: a fix that is lost does not come back.
+    """
     open_ends = [check for check, runs in _by_check(cases).items() if _state(runs) is CheckState.UNSETTLED]
     return tuple(dict.fromkeys(suite for suite, _ in open_ends))
 
@@ -133,7 +147,8 @@ def suites_to_repeat(cases: Iterable[E2ECase]) -> tuple[str, ...]:
 def _by_check(cases: Iterable[E2ECase]) -> dict[tuple[str, str], list[E2ECase]]:
     found: dict[tuple[str, str], list[E2ECase]] = {}
     for case in cases:
-        found.setdefault((case.suite, case.name), []).append(case)
+        if case.suite != SUITE:
+            found.setdefault((case.suite, case.name), []).append(case)
     return found
 
 
@@ -175,10 +190,11 @@ def _change(baseline: CheckState, patched: CheckState) -> Change:
     return _CHANGES.get((baseline, patched), Change.UNCLEAR)
 
 
-def _outcome(counts: Counter[Change], *, already_present: bool) -> tuple[Outcome, str]:
+def _outcome(counts: Counter[Change], lost: str, *, already_present: bool) -> tuple[Outcome, str]:
     regressions, fixed, unclear = (_checks(counts[change]) for change in (Change.REGRESSION, Change.FIXED, Change.UNCLEAR))
     differs = "The images differ, although the base held the fix before: something else is different, too."
     lines: tuple[tuple[bool, Outcome, str], ...] = (
+        (bool(lost), Outcome.INCONCLUSIVE, f"The fix was not in effect on the VM that was tested: {lost}."),
         (counts[Change.REGRESSION] > 0 and already_present, Outcome.INCONCLUSIVE, differs),
         (
             counts[Change.REGRESSION] > 0,

@@ -12,6 +12,7 @@ from images.bootstrap import CACHE_ROOT, bootstrap_versions
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase, E2EReport, render_junit
 from images.errors import BootTestError, CloudError
+from images.fix_in_effect import lost_switches
 from images.lock import ImageLock
 from images.plan import BuildPlan
 from images.stages.boot import (
@@ -38,6 +39,7 @@ from infra.guest.link import GuestLink
 from tasks.build import Build
 from tasks.contact_guest import contacted
 from tasks.progress import run_logger
+from tasks.prove_fix import prove_fix
 from tasks.provision_vm import vm_request
 from tasks.run_stage import run_stage
 from tasks.step_task import step_task
@@ -76,7 +78,7 @@ def boot_test(
             if not again:
                 break
             cases += run_suites(build, vm, link, image, [E2ESuite(suite) for suite in again], attempt=attempt)
-        return cases
+        return cases + prove_fix(build, link, plan.fix)
 
 
 def run_suites(
@@ -147,6 +149,7 @@ def _first_boot(build: Build, link: GuestLink, image: tuple[ImageDefinition, Ima
         _case(suite, "no leftovers of the build", ", ".join(first.leftovers)),
         _case(suite, "identity file", identity),
         _case(suite, "inventory is what was promised", "; ".join(differences[:20])),
+        *lost_switches(plan.fix, inventory),
     ]
 
 

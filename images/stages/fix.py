@@ -1,15 +1,18 @@
-"""Stages of the `fix` layer: install a private fix, and prove after the restart that Windows runs with it."""
+"""Stages of a private fix: install it, prove after the restart that Windows runs with it, and prove it again on the VM that is tested."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
 from images.private_fix import FixKind
 from images.stages.contract import StageContract, StageInput, StageResult
+
+FIX_RECORD: Final = r"C:\ProgramData\winvhd\private-fix.json"
+"""In a patched image: which files the fix replaced, with their hashes, and which servicing packages it brought. No other image has it."""
 
 
 class InstallFixInput(StageInput):
@@ -39,6 +42,21 @@ class ConfirmFixResult(StageResult):
     test_signing: bool = Field(description="True when Windows started with test signing on.")
 
 
+class FixTestInput(StageInput):
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class FixTestResult(StageResult):
+    """Counts alone: what the fix changes is known to nobody outside the guest."""
+
+    recorded: bool = Field(description="True when the image still holds the record of this fix; all counts are 0 otherwise.")
+    files: int = Field(description="Files that the fix is to have replaced.")
+    files_in_place: int = Field(description="Those of them that have the fix's hash.")
+    packages: int = Field(description="Servicing packages that the fix brought.")
+    packages_installed: int = Field(description="Those of them that are still installed.")
+    test_signing: bool = Field(description="True when Windows started with test signing on.")
+
+
 INSTALL_FIX = StageContract(
     "install-private-fix",
     "Install-PrivateFix.ps1",
@@ -56,6 +74,16 @@ CONFIRM_FIX = StageContract(
     elevated=True,
     timeout_s=1800,
     title="Private fix, checked",
+)
+
+TEST_FIX = StageContract(
+    "test-private-fix",
+    "Test-PrivateFix.ps1",
+    FixTestInput,
+    FixTestResult,
+    elevated=True,
+    timeout_s=1800,
+    title="Private fix, tested",
 )
 
 _CBS_LOG = "CBS.log among the guest's logs says why; 0x800f0922 is often a lack of space in the system partition"
@@ -77,4 +105,4 @@ HINTS: Mapping[str, str] = MappingProxyType(
 )
 """What to do next, by the code with which a stage of this layer fails."""
 
-FIX_STAGES = (INSTALL_FIX, CONFIRM_FIX)
+FIX_STAGES = (INSTALL_FIX, CONFIRM_FIX, TEST_FIX)

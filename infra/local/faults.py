@@ -12,7 +12,7 @@ Every part of the stand-in asks `Faults.should(point, key)` at the places where 
     guest.stage       "<script> <VM id>"                 when a stage script starts: disk-full, hang, or any code as the script's own error
     guest.reboot-mid-stage  "<script> <VM id>"           when a script starts: the machine restarts under it
     guest.update      "<KB> <VM id>"                     when an update is installed: hang, two-restarts, rolled-back, or an HRESULT
-    guest.sysprep     VM id                              when sysprep starts: stuck
+    guest.sysprep     VM id                              when sysprep starts: stuck; or what it undoes: testsigning-lost, file-reverted
     origin.fetch      URL                                for each request to the outside: corrupt, truncated, slow, unreachable, 5xx
 """
 

@@ -23,9 +23,10 @@ from infra.checkout import output_folder
 from infra.local.origin.private_fixes import fix_url
 from infra.prefect.private_fix_source import PrivateFixSource
 from infra.private_folders import private_folders
+from tasks.progress import StepEvent
 from tasks.purge_private import private_work, purge_scope
-from tests.flow_attempt import Attempt, Moment, attempt, in_a_process, new_run, once
-from tests.private_fixes import FIRST_BOOT, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
+from tests.flow_attempt import Attempt, Moment, attempt, in_a_process, new_run, once, retry
+from tests.private_fixes import FIRST_BOOT, NETWORKING, blob_names, container_names, groups_in, keep_fix, scope_of_run, validate
 from tests.standin_fixtures import FaultControl
 from tests.unit.fetch.serving import Answer, Server, serving
 
@@ -154,6 +155,53 @@ def assert_told(attempt: Attempt, code: str, hint: str) -> None:
     assert hint in error.hint
     assert scope_of_run(attempt) in error.kept
     assert_nothing_private(attempt)
+
+
+@pytest.mark.parametrize(
+    ("path", "code", "without_the_proof", "reason"),
+    [
+        ("20348.5523/fixed.zip", "testsigning-lost", "regression", "Windows started without test signing"),
+        ("20348.5524/fixed.zip", "file-reverted", "still fails", "1 of 1 replaced files is not in place"),
+    ],
+)
+def test_a_fix_that_generalize_undoes_gets_no_verdict(
+    path: str, code: str, without_the_proof: str, reason: str, fixable: str, cloud: Cloud, faults: FaultControl
+) -> None:
+    faults({"point": "guest.sysprep", "key": "*patched*", "fault": {"code": code}})
+    attempt = validate(fixable, keep_fix(path), suites=[NETWORKING])
+    assert faults.struck() == {f"guest.sysprep {code}": 1}
+    assert (attempt.state.name, attempt.result["verdict"], attempt.result["in_effect"]) == ("Inconclusive", "inconclusive", False)
+    assert attempt.result["reasons"][0] == f"The fix was not in effect on the VM that was tested: {reason}."
+    # What the suites alone would have made of it.
+    assert attempt.result["counts"][without_the_proof] >= 1
+    assert "vfpext" not in str(attempt.result)
+    assert_no_machine_left(cloud, attempt)
+
+
+def test_a_switch_that_specialize_resets_gets_no_verdict(fixable: str) -> None:
+    # Each machine that is made from an image gets an install date of its own.
+    reset = {"path": r"HKLM:\SOFTWARE\Microsoft\Windows NT\CurrentVersion", "name": "InstallDate", "value": 5}
+    attempt = validate(fixable, keep_fix("20348.5526/fixed.exe"), registry=[reset], arguments=["/quiet"], suites=[FIRST_BOOT])
+    assert (attempt.result["verdict"], attempt.result["in_effect"]) == ("inconclusive", False)
+    lost = "1 of 1 registry values that switch it on is not set any more"
+    assert attempt.result["reasons"][0] == f"The fix was not in effect on the VM that was tested: {lost}."
+    assert attempt.result["counts"]["regression"] == 1
+    assert "InstallDate" not in str(attempt.result)
+
+
+def test_a_build_that_resumes_after_the_layer_of_the_fix_proves_it_all_the_same(fixable: str, cloud: Cloud) -> None:
+    def fail(event: StepEvent) -> None:
+        if event.image == "patched" and Moment("start", "Clean-up").is_now(event):
+            raise LookupError("a fault of the program")
+
+    flow_run_id = new_run(validate_private_fix, image=fixable, suites=[NETWORKING], **keep_fix("20348.5525/fixed.zip"))
+    assert failure_of(attempt(validate_private_fix, flow_run_id, fail)).what.endswith("a fault of the program")
+    retry(flow_run_id)
+    resumed = attempt(validate_private_fix, flow_run_id)
+    patched = resumed.result["sides"]["patched"]
+    assert ("fix" in patched["layers_reused"], patched["layers_built"]) == (True, ["finish"])
+    assert (resumed.result["verdict"], resumed.result["in_effect"]) == ("fixed", True)
+    assert_no_machine_left(cloud, resumed)
 
 
 def test_a_sas_that_is_revoked_while_the_image_is_built(fixable: str, storage: Server, cloud: Cloud) -> None:

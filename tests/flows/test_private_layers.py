@@ -17,12 +17,16 @@ from images.loading import load_definition, read_uploads
 from images.plan import BuildPlan, make_plan
 from images.privacy import mark_of, private_scope
 from images.private_fix import PrivateFix
+from images.stages.fix import FIX_RECORD
 from infra.azure.blob_storage import BuildBlobs, ensure_container
 from infra.azure.profile import CloudProfile
 from infra.guest.package import guest_scripts
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.prefect.private_fix_source import PrivateFixSource
+from infra.vhd.image_file import open_image
 from infra.vhd.inspect import open_file
+from infra.vhd.ntfs import NtfsVolume
+from infra.vhd.partitions import read_partitions, windows_partition
 from infra.vhd.private_mark import private_mark
 from tasks.build import Build, open_build
 from tasks.build_once import build_once
@@ -87,6 +91,16 @@ def build_side(file: Path, scope: str, fix: PrivateFix | None) -> tuple[Side, Bu
     return sides[0], None
 
 
+def has_record(vhd: Path) -> bool:
+    """True for an image that says what a private fix changed in it."""
+    with open_file(vhd) as reader:
+        image = open_image(reader)
+        disk = image.disk
+        part = windows_partition(disk, read_partitions(disk, image.size_bytes))
+        with NtfsVolume(disk, part.offset, part.size_bytes) as volume:
+            return volume.find(FIX_RECORD) is not None
+
+
 def outcomes(build: Build) -> dict[str, set[str]]:
     """Layer -> how its steps ended."""
     found: dict[str, set[str]] = {}
@@ -103,18 +117,20 @@ def file(define: Callable[..., str], profile: CloudProfile) -> Path:
 
 def test_the_baseline_has_the_defect_and_the_patched_image_on_the_same_layers_has_not(file: Path) -> None:
     scope = private_scope("layers-test")
-    _, error = build_side(file, scope, None)
+    baseline, error = build_side(file, scope, None)
     assert isinstance(error, BootTestError)
     assert "the endpoint has an address" in error.what
     patched, error = build_side(file, scope, fix_of("20348.5510/fixed.zip", registry=[SWITCH]))
     assert error is None
     assert patched.built is not None
     assert all(case.outcome == "passed" for case in patched.built.cases)
-    assert {case.suite for case in patched.built.cases} == {"first-boot", "networking"}
+    assert {case.suite for case in patched.built.cases} == {"first-boot", "networking", "private-fix"}
     assert mark_of(patched.built.facts.inventory) == scope == patched.plan.scope
     assert patched.built.captured.container == scope
     with open_file(patched.build.folder / VHD_NAME) as reader:
         assert private_mark(reader) == scope
+    # What the test goes by lies in the patched image alone.
+    assert [has_record(side.build.folder / VHD_NAME) for side in (baseline, patched)] == [False, True]
     ended = outcomes(patched.build)
     public = ("os", "runtime", "artifacts")
     assert {name: ended[name] for name in public} == {name: {"reused"} for name in public}

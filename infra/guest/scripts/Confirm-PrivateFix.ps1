@@ -1,7 +1,7 @@
 #Requires -Version 5.1
 <#
 .SYNOPSIS
-    Prove after the restart that a private fix is in Windows, and remove what its installation left.
+    Prove after the restart that a private fix is in Windows, write down what it changed, and remove what its installation left.
 
 .DESCRIPTION
     Servicing finishes a package while Windows starts, and undoes it when that fails (0x800f0922): then nothing is listed as installed that
@@ -10,6 +10,8 @@
     With test signing, the boot options that Windows started with name it.
     https://learn.microsoft.com/windows-hardware/drivers/install/the-testsigning-boot-configuration-option
     https://learn.microsoft.com/windows-server/administration/windows-commands/icacls
+    The record stays in the image, outside the build's folder: Test-PrivateFix.ps1 goes by it on the machine that is tested. An .exe tells
+    nobody what it changed, so it has none.
 
 .NOTES
     Input: kind, sha256. Runs once, after Install-PrivateFix.ps1 and a restart.
@@ -20,6 +22,8 @@ Set-StrictMode -Version Latest
 $ErrorActionPreference = 'Stop'
 $ProgressPreference = 'SilentlyContinue'
 Import-Module -Name (Join-Path -Path $PSScriptRoot -ChildPath 'WinVhd.psm1') -Force
+
+$script:Record = 'C:\ProgramData\winvhd\private-fix.json'
 
 function Restore-Protection {
     # Give a replaced file the rights of the one before it and Windows' own owner, and a new file the rights of its folder.
@@ -60,6 +64,19 @@ function Confirm-Replacement {
     return $verified
 }
 
+function Write-Record {
+    # Keep in the image what must still hold where it is tested.
+    [CmdletBinding()]
+    param(
+        [Parameter(Mandatory = $true)][string]$Sha256,
+        [Parameter(Mandatory = $true)][AllowEmptyCollection()][object[]]$File,
+        [Parameter(Mandatory = $true)][AllowEmptyCollection()][string[]]$Package
+    )
+    $files = @($File | ForEach-Object -Process { @{ path = [string]$_.path; sha256 = [string]$_.sha256 } })
+    $record = [ordered]@{ sha256 = $Sha256; files = $files; packages = $Package }
+    $null = Set-TextContent -Path $script:Record -Text (ConvertTo-Json -InputObject $record -Depth 4)
+}
+
 Invoke-Stage -Body {
     $stageInput = Read-StageInput
     $stem = Join-Path -Path $PSScriptRoot -ChildPath "fix-$($stageInput.sha256.Substring(0, 12))"
@@ -87,6 +104,9 @@ Invoke-Stage -Body {
     $testSigning = $options -match '(^|\s)TESTSIGNING(\s|$)'
     if (($stageInput.kind -eq 'zip') -and (-not $testSigning)) {
         throw (New-StageFailure -Code 'test-signing-refused' -Message 'Windows started without test signing')
+    }
+    if ($stageInput.kind -ne 'exe') {
+        Write-Record -Sha256 $stageInput.sha256 -File @($known.files) -Package $new
     }
     foreach ($left in @("$stem.json", $stem, "$stem-acl")) {
         if (Test-Path -LiteralPath $left) {

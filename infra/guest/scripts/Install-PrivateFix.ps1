@@ -181,8 +181,8 @@ function Get-Replacement {
         foreach ($entry in $archive.Entries) {
             $leadsOut = $entry.FullName -match '(^|[\\/])\.\.[. ]*([\\/]|$)|^[\\/]|:'
             # As Windows reads it: .\winvhd, winvhd. and winvhd are one folder.
-            if ($leadsOut -or ([System.IO.Path]::GetFullPath("C:\$($entry.FullName)") -match '^C:\\winvhd(\\|$)')) {
-                throw (New-StageFailure -Code 'bad-fix' -Message 'a path in the .zip leads out of C: or into the folder of this build')
+            if ($leadsOut -or ([System.IO.Path]::GetFullPath("C:\$($entry.FullName)") -match '^C:\\(ProgramData\\)?winvhd(\\|$)')) {
+                throw (New-StageFailure -Code 'bad-fix' -Message 'a path in the .zip leads out of C: or into a folder of this build')
             }
         }
     }

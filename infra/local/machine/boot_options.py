@@ -23,6 +23,11 @@ def set_test_signing(disk: MachineDisk) -> bool:
     return True
 
 
+def clear_test_signing(disk: MachineDisk) -> None:
+    """Take test signing out of the store, as a boot configuration that is made anew has it. It counts from the next start."""
+    disk.write(_STORE, "".join(f"{option} Yes\r\n" for option in _options(disk) if option != "testsigning").encode())
+
+
 def start_with_options(disk: MachineDisk) -> None:
     """Show the store's options as those that Windows started with."""
     shown = [_ALWAYS, *(["TESTSIGNING"] if "testsigning" in _options(disk) else [])]

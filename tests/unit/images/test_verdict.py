@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from images.e2e import E2ECase
+from images.fix_in_effect import SUITE
 from images.private_fix import FixKind, PrivateFix
 from images.verdict import Change, Outcome, judge_fix, suites_to_repeat, verdict_table, verdict_text
 
@@ -90,7 +91,7 @@ def test_a_fix_that_the_base_held_can_have_no_effect(baseline: str, patched: str
 
 def test_a_regression_beside_a_fixed_check_names_both() -> None:
     verdict = judge_fix([*runs("ff", "A"), *runs("p", "B")], [*runs("p", "A"), *runs("ff", "B")])
-    assert verdict.reasons == (
+    assert verdict.reasons[:2] == (
         "1 check passed without the fix and failed every time with it.",
         "1 check failed without the fix and passed with it.",
     )
@@ -99,6 +100,47 @@ def test_a_regression_beside_a_fixed_check_names_both() -> None:
 def test_test_signing_is_said() -> None:
     assert "Secure Boot off" in judge_fix(runs("ff"), runs("p"), test_signed=True).reasons[-1]
     assert "Secure Boot" not in " ".join(judge_fix(runs("ff"), runs("p")).reasons)
+
+
+PROVEN = runs("p", "test signing is on", SUITE)
+LOST = runs("f", "test signing is on", SUITE)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "patched", "already_present"),
+    [("p", "ff", False), ("ff", "ff", False), ("ff", "p", False), ("p", "p", False), ("ff", "ff", True), ("", "", False)],
+    ids=["regression", "no effect", "fixed", "nothing to cure", "contained", "no check"],
+)
+def test_a_fix_that_was_not_in_effect_where_it_was_tested_has_no_verdict(baseline: str, patched: str, already_present: bool) -> None:
+    verdict = judge_fix(runs(baseline), [*runs(patched), *PROVEN, *LOST], already_present=already_present, test_signed=True)
+    assert (verdict.outcome, verdict.in_effect) == (Outcome.INCONCLUSIVE, False)
+    assert verdict.reasons[0] == "The fix was not in effect on the VM that was tested: why."
+    # Nobody knows of it here.
+    assert "test signing on" not in " ".join(verdict.reasons)
+
+
+@pytest.mark.parametrize(
+    ("proof", "already_present", "effect", "words"),
+    [
+        (PROVEN, False, True, "The fix was in effect on the VM that was tested."),
+        ([], False, None, "Nothing on the VM that was tested can show whether the fix was in effect there."),
+        (PROVEN, True, True, "The fix was in effect on the VM that was tested."),
+        ([], True, None, "The base image held the fix before it was installed."),
+    ],
+)
+def test_every_verdict_says_whether_the_fix_was_in_effect(
+    proof: list[E2ECase], already_present: bool, effect: bool | None, words: str
+) -> None:
+    verdict = judge_fix(runs("ff"), [*runs("ff"), *proof], already_present=already_present)
+    assert (verdict.outcome, verdict.in_effect) == (Outcome.NO_EFFECT, effect)
+    assert verdict.reasons[-1] == words
+
+
+def test_the_proof_of_the_fix_is_no_check_that_is_compared_or_run_again() -> None:
+    verdict = judge_fix(runs("ff"), [*runs("p"), *PROVEN])
+    assert [row.suite for row in verdict.rows] == ["networking"]
+    assert verdict.outcome is Outcome.FIXED
+    assert suites_to_repeat([*runs("p"), *LOST]) == ()
 
 
 def test_only_suites_with_an_unsettled_failure_are_repeated() -> None:

@@ -31,6 +31,7 @@ STAGE_FUNCTIONS: Mapping[str, Callable[[StageRun, Any], StageResult]] = MappingP
         "install-tool": content.install_tool,
         "install-private-fix": fix.install_private_fix,
         "confirm-private-fix": fix.confirm_private_fix,
+        "test-private-fix": fix.test_private_fix,
         "register-expand-volume-task": finish.register_expand_volume_task,
         "update-defender": finish.update_defender,
         "clear-build-leftover": finish.clear_build_leftover,

@@ -1,4 +1,4 @@
-"""Stages of the `fix` layer, as images.stages.fix describes them.
+"""Stages of a private fix, as images.stages.fix describes them.
 
 Exit codes as in the update stage; 0x800f0922 is CBS_E_INSTALLERS_FAILED.
 """
@@ -14,7 +14,15 @@ from typing import Any
 
 from images.privacy import MARK_KEY, PRESENT_VALUE
 from images.private_fix import FixKind
-from images.stages.fix import ConfirmFixInput, ConfirmFixResult, InstallFixInput, InstallFixResult
+from images.stages.fix import (
+    FIX_RECORD,
+    ConfirmFixInput,
+    ConfirmFixResult,
+    FixTestInput,
+    FixTestResult,
+    InstallFixInput,
+    InstallFixResult,
+)
 from images.stages.link import GUEST_FOLDER
 from infra.local.machine import cbs, services
 from infra.local.machine.boot_options import is_test_signing, set_test_signing
@@ -71,7 +79,7 @@ def install_private_fix(run: StageRun, wanted: InstallFixInput) -> InstallFixRes
 
 
 def confirm_private_fix(run: StageRun, wanted: ConfirmFixInput) -> ConfirmFixResult:
-    """What the restart made of the fix; removes what its installation left."""
+    """What the restart made of the fix; writes that down in the image, and removes what its installation left."""
     stem = _stem(wanted.sha256)
     record = run.disk.path(f"{stem}.json")
     if not record.exists():
@@ -87,9 +95,38 @@ def confirm_private_fix(run: StageRun, wanted: ConfirmFixInput) -> ConfirmFixRes
     test_signing = is_test_signing(run.disk)
     if wanted.kind is FixKind.ZIP and not test_signing:
         raise StageFailureError("test-signing-refused", "Windows started without test signing")
+    if wanted.kind is not FixKind.EXE:
+        changes = {"files": [{"path": file["path"], "sha256": file["sha256"]} for file in files], "packages": new}
+        run.disk.write(FIX_RECORD, json.dumps({"sha256": wanted.sha256, **changes}).encode())
     record.unlink()
     shutil.rmtree(run.disk.path(stem), ignore_errors=True)
     return ConfirmFixResult(changed=True, verified_files=verified, new_packages=len(new), test_signing=test_signing)
+
+
+def test_private_fix(run: StageRun, wanted: FixTestInput) -> FixTestResult:
+    """What is still there of what the record of the fix says."""
+    record = _read_record(run, wanted.sha256)
+    files, packages = (record["files"], record["packages"]) if record is not None else ([], [])
+    installed = _packages(run, (cbs.INSTALLED,))
+    return FixTestResult(
+        changed=False,
+        recorded=record is not None,
+        files=len(files),
+        files_in_place=sum(_sha256_of(run, file["path"]) == file["sha256"] for file in files),
+        packages=len(packages),
+        packages_installed=sum(identity in installed for identity in packages),
+        test_signing=is_test_signing(run.disk),
+    )
+
+
+def _read_record(run: StageRun, sha256: str) -> dict[str, Any] | None:
+    """The record of this fix; None when there is none that can be read."""
+    file = run.disk.path(FIX_RECORD)
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return record if record.get("sha256") == sha256 else None
 
 
 def _stem(sha256: str) -> str:
@@ -131,9 +168,8 @@ def _replace(run: StageRun, body: bytes, stem: str) -> list[dict[str, Any]]:
         members = unpack("fix.zip", body)
     except ArchiveError:
         raise StageFailureError("bad-fix", "a path in the .zip leads out of C:, or the .zip is damaged") from None
-    # Windows takes no notice of dots and spaces at the end of a name.
-    if not members or any(path.partition("\\")[0].rstrip(". ").lower() == "winvhd" for path, _ in members):
-        raise StageFailureError("bad-fix", "the .zip holds no file, or one for the folder of this build")
+    if not members or any(_is_of_the_build(path) for path, _ in members):
+        raise StageFailureError("bad-fix", "the .zip holds no file, or one for a folder of this build")
     files: list[dict[str, Any]] = []
     for path, content in members:
         target, source = rf"C:\{path}", rf"{stem}\{path}"
@@ -143,6 +179,12 @@ def _replace(run: StageRun, body: bytes, stem: str) -> list[dict[str, Any]]:
     set_test_signing(run.disk)
     add_pending_renames(run.disk, [(file["source"], file["path"]) for file in files if not file["same"]])
     return files
+
+
+def _is_of_the_build(path: str) -> bool:
+    # Windows takes no notice of dots and spaces at the end of a name.
+    parts = [part.rstrip(". ").lower() for part in path.split("\\")]
+    return parts[:1] == ["winvhd"] or parts[:2] == ["programdata", "winvhd"]
 
 
 def _sha256_of(run: StageRun, path: str) -> str | None:

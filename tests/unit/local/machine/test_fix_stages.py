@@ -11,8 +11,12 @@ from typing import Any
 
 import pytest
 
+from images.stages.fix import FIX_RECORD
+from infra.guest.powershell_syntax import SCRIPTS_FOLDER
+from infra.local.contracts import OsProfile
 from infra.local.machine import cbs
 from infra.local.machine.boot_options import is_test_signing
+from infra.local.machine.sysprep import specialize
 from infra.local.origin.private_fixes import fix_body, fix_url
 from infra.local.origin.windows_components import COMPONENT, read_component
 from tests.unit.fetch.serving import Answer, serving
@@ -41,6 +45,25 @@ def install(box: Box, path: str, **changes: Any) -> dict[str, Any]:
 
 def confirm(box: Box, path: str) -> Outcome:
     return box.run("Confirm-PrivateFix.ps1", kind=path.rpartition(".")[2], sha256=sha256_of(path))
+
+
+def look(box: Box, path: str) -> dict[str, Any]:
+    """What Test-PrivateFix.ps1 finds, without the fields that every stage has."""
+    answer = box.result("Test-PrivateFix.ps1", sha256=sha256_of(path))
+    assert (answer["changed"], answer["reboot_required"]) == (False, False)
+    return {name: value for name, value in answer.items() if name not in ("event", "changed", "reboot_required")}
+
+
+def found(**changes: Any) -> dict[str, Any]:
+    nothing = {"files": 0, "files_in_place": 0, "packages": 0, "packages_installed": 0}
+    return {"recorded": True, **nothing, "test_signing": False, **changes}
+
+
+def become_a_new_machine(box: Box) -> None:
+    """Generalize, and start as a machine that is made from the image."""
+    box.result("Invoke-Generalize.ps1", sysprep_timeout_s=1, build_account="winvhd-1", certificate_thumbprint="AA", listener_port=5986)
+    specialize(box.disk, OsProfile("tested", "azureuser", "Secret-2"), datetime.now(UTC))
+    box.boot()
 
 
 def failed_checks(box: Box) -> dict[str, str]:
@@ -205,8 +228,10 @@ def test_files_that_the_restart_did_not_replace_are_noticed(node: Box) -> None:
     assert confirm(node, path).code == "fix-not-in-place"
 
 
-@pytest.mark.parametrize("member", ["winvhd/x.ps1", "./winvhd/x.ps1", "WinVhd. /x.ps1", "a/../winvhd/x.ps1", "winvhd"])
-def test_a_zip_does_not_reach_into_the_folder_of_the_build(box: Box, member: str) -> None:
+@pytest.mark.parametrize(
+    "member", ["winvhd/x.ps1", "./winvhd/x.ps1", "WinVhd. /x.ps1", "a/../winvhd/x.ps1", "winvhd", "PROGRAMDATA./winvhd/x"]
+)
+def test_a_zip_does_not_reach_into_a_folder_of_the_build(box: Box, member: str) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         archive.writestr(member, b"x")
@@ -216,6 +241,100 @@ def test_a_zip_does_not_reach_into_the_folder_of_the_build(box: Box, member: str
         fix: dict[str, Any] = {"kind": "zip", "url": url, "sha256": hashlib.sha256(body).hexdigest(), "installer": "none", "arguments": []}
         assert box.run("Install-PrivateFix.ps1", **fix).code == "bad-fix"
     assert not is_test_signing(box.disk)
+
+
+@pytest.mark.parametrize(
+    ("kind", "left"),
+    [
+        ("zip", {"files": 1, "files_in_place": 1, "test_signing": True}),
+        ("msu", {"packages": 1, "packages_installed": 1}),
+        ("cab", {"packages": 1, "packages_installed": 1}),
+    ],
+)
+def test_what_a_fix_changed_is_found_again_on_a_machine_of_its_image(node: Box, kind: str, left: dict[str, Any]) -> None:
+    path = f"{NEWER}/fixed.{kind}"
+    install(node, path)
+    node.boot()
+    confirm(node, path)
+    become_a_new_machine(node)
+    assert look(node, path) == found(**left)
+    assert node.result("Test-FirstBoot.ps1")["leftovers"] == []
+
+
+@pytest.mark.parametrize(
+    ("code", "left"),
+    [
+        ("testsigning-lost", {"files": 1, "files_in_place": 1, "test_signing": False}),
+        ("file-reverted", {"files": 1, "files_in_place": 0, "test_signing": True}),
+    ],
+)
+def test_what_generalize_undoes_of_a_fix_is_noticed(node: Box, code: str, left: dict[str, Any]) -> None:
+    path = f"{NEWER}/fixed.zip"
+    install(node, path)
+    node.boot()
+    assert confirm(node, path).exit_code == 0
+    node.strike("guest.sysprep", code)
+    become_a_new_machine(node)
+    assert look(node, path) == found(**left)
+    assert failed_checks(node) != {}
+
+
+def test_a_package_that_is_gone_is_noticed(node: Box) -> None:
+    path = f"{NEWER}/fixed.msu"
+    before = set(cbs.packages_in(node.disk, cbs.INSTALLED))
+    install(node, path)
+    node.boot()
+    confirm(node, path)
+    (identity,) = set(cbs.packages_in(node.disk, cbs.INSTALLED)) - before
+    cbs.remove_package(node.disk, identity)
+    assert look(node, path) == found(packages=1)
+
+
+@pytest.mark.parametrize("kind", ["msu", "zip"])
+def test_of_a_fix_that_the_base_contains_what_is_there_is_found(node: Box, kind: str) -> None:
+    path = f"20348.5499/{'contained' if kind == 'zip' else 'fixed'}.{kind}"
+    install(node, path)
+    node.boot()
+    confirm(node, path)
+    assert look(node, path) == found(**({"files": 1, "files_in_place": 1, "test_signing": True} if kind == "zip" else {}))
+
+
+def test_a_record_that_is_lost_spoilt_or_of_another_fix_says_nothing(node: Box) -> None:
+    path = f"{NEWER}/fixed.msu"
+    assert look(node, path) == found(recorded=False)
+    install(node, path)
+    node.boot()
+    confirm(node, path)
+    assert look(node, f"{NEWER}/fixed.cab") == found(recorded=False)
+    node.disk.write(FIX_RECORD, b'{"sha256": ')
+    assert look(node, path) == found(recorded=False)
+
+
+def test_an_exe_leaves_no_record_since_nobody_knows_what_it_changed(node: Box) -> None:
+    path = f"{NEWER}/fixed.exe"
+    install(node, path)
+    node.boot()
+    confirm(node, path)
+    assert not node.disk.path(FIX_RECORD).exists()
+
+
+def test_what_is_found_of_a_fix_names_neither_file_nor_package(node: Box) -> None:
+    for kind in ("msu", "zip"):
+        path = f"{NEWER}/fixed.{kind}"
+        install(node, path)
+        node.boot()
+        confirm(node, path)
+        record = node.disk.path(FIX_RECORD).read_text(encoding="utf-8")
+        outcome = node.run("Test-PrivateFix.ps1", sha256=sha256_of(path))
+        said = f"{outcome.lines}{outcome.stderr}"
+        for name in ("vfpext", "Package_for"):
+            assert name not in said
+        assert ("vfpext" if kind == "zip" else "Package_for") in record
+
+
+@pytest.mark.parametrize("script", ["Confirm-PrivateFix.ps1", "Test-PrivateFix.ps1"])
+def test_the_scripts_agree_on_where_the_record_is(script: str) -> None:
+    assert f"$script:Record = '{FIX_RECORD}'" in (SCRIPTS_FOLDER / script).read_text(encoding="utf-8")
 
 
 def test_a_guest_without_the_fix_confirms_nothing(node: Box) -> None:
