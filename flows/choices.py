@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from flows.release_moment import release_moment
+from images.errors import ConfigurationError
 from images.loading import definition_names
 from images.private_fix import LABEL_DIGITS
 from images.updates.patch_week import month_of, pacific_day
@@ -38,12 +39,6 @@ _NAMED_IMAGES = 2
 """More images than these are counted in the name of a run: a list of runs shows some sixty characters."""
 
 
-def release_moment(as_of: datetime | None) -> datetime:
-    """The moment whose updates count: now when none is given, and UTC when it comes without a zone."""
-    moment = as_of or datetime.now(UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
 def build_run_name() -> str:
     """Name of the current run of build-image: build windows-2025 on local."""
     given = _parameters()
@@ -59,7 +54,11 @@ def build_images_run_name() -> str:
 def monthly_run_name() -> str:
     """Name of the current monthly run: 2026-11 b-week on local; with its images when it takes only some."""
     given = _parameters()
-    month = month_of(pacific_day(release_moment(given["as_of"])))
+    try:
+        month = month_of(pacific_day(release_moment(given["as_of"])))
+    except ConfigurationError:
+        # The run itself says what is wrong with it.
+        month = "no month"
     images = f" of {_image_names(given['images'])}" if given["images"] else ""
     return f"{month} {given['kind']}{images} on {given['cloud']}"
 

@@ -12,7 +12,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.build_image import build_image
-from flows.choices import CloudName, ImageChoice, ReleaseKind, monthly_run_name, release_moment
+from flows.choices import CloudName, ImageChoice, ReleaseKind, monthly_run_name
+from flows.release_moment import AsOf, release_moment
 from flows.side_by_side import ImageOutcome, raise_failures, side_by_side
 from images.definition import FollowedUpdates
 from images.loading import definition_names
@@ -46,7 +47,7 @@ def monthly_patch_build(
     cloud: CloudName = "local",
     feed: str = MSRC,
     git_credentials: str = "",
-    as_of: datetime | None = None,
+    as_of: AsOf = "",
 ) -> State[dict[str, Any]]:
     """Build what the month's updates change, test it, and propose it for publication; never publishes by itself.
 
@@ -61,7 +62,8 @@ def monthly_patch_build(
             (docs/update-feed.md). Microsoft's feed has no previews.
         git_credentials: Name of a block of type Git credentials (Blocks). With it the locks that moved are pushed as a branch.
             Empty leaves them as a patch file, out/monthly/MONTH-KIND-TIME.patch on the worker's machine.
-        as_of: The moment whose month is built, and after which nothing counts as released. Empty for now. Without a zone it is UTC.
+        as_of: The day whose month is built, and after which nothing counts as released, for example 2026-08-12 (in Redmond); or a moment,
+            2026-08-12T10:00:00-07:00, UTC without a zone. Empty for now.
     """
     moment = release_moment(as_of)
     month = month_of(pacific_day(moment))

@@ -11,6 +11,7 @@ from images.definition import FollowedUpdates, ImageDefinition, Update
 from images.updates.feed import FeedUpdate, UpdateKind, build_numbers
 from images.updates.patch_week import Month, b_release, month_of, months_until, pacific_day
 from images.updates.selection import Selection, SkippedUpdate, select_updates
+from images.updates.update_note import UpdateNote
 from images.updates.wanted import refuse_foreign
 from infra.azure.session import Cloud
 from tasks.locate_updates import locate_updates
@@ -35,10 +36,10 @@ class UpdateSource:
 
 @dataclass(frozen=True)
 class ChosenUpdates:
-    """The updates to lock, in the order of their installation, and a sentence for each that is left out."""
+    """The updates to lock, in the order of their installation, and a note for each that is left out."""
 
     updates: tuple[UpdateSource, ...]
-    notes: tuple[str, ...]
+    notes: tuple[UpdateNote, ...]
 
 
 def choose_updates(
@@ -135,9 +136,9 @@ def _merged(listed: Sequence[UpdateSource], followed: Sequence[UpdateSource]) ->
 
 def _notes(
     definition: ImageDefinition, selection: Selection, skipped: Mapping[str, SkippedUpdate], followed: Sequence[UpdateSource]
-) -> Iterator[str]:
+) -> Iterator[UpdateNote]:
     if selection.reason:
-        yield selection.reason
+        yield UpdateNote(text=selection.reason)
     asked_for = {update.kb for update in definition.updates}
     taken = {source.kb for source in followed}
     for each in selection.skipped:
@@ -145,7 +146,7 @@ def _notes(
             # A checkpoint that a newer update replaces and yet builds on.
             continue
         listed = " (the definition lists it)" if each.kb in asked_for and each.kb in skipped else ""
-        yield f"{each.kb} is left out{listed}: {each.text}"
+        yield UpdateNote(kb=each.kb, text=f"left out{listed}, {each.text}")
     for source in followed:
         if source.url is None:
-            yield f"{source.kb} has no file that could be pinned: the Windows Update agent installs it by its number"
+            yield UpdateNote(kb=source.kb, text="without a file that could be pinned, installed by number through the Windows Update agent")

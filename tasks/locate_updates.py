@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 
 from images.errors import FeedError
 from images.updates.checkpoints import KNOWN_CHECKPOINTS
@@ -20,22 +19,6 @@ from infra.fetch.http import make_client
 _NDP = re.compile(r"-ndp(\d+)", re.IGNORECASE)
 
 
-def find_update_files(cloud: Cloud, update: FeedUpdate) -> tuple[CatalogFile, ...]:
-    """The catalog's files of an update: the checkpoints that it builds on, then its own; none when the catalog has no such update.
-
-    Raises FeedError when the catalog does not answer, or its pages have changed.
-    """
-    with _open_catalog(cloud) as catalog:
-        return catalog.files(update.kb, update.windows_build)
-
-
-@contextmanager
-def _open_catalog(cloud: Cloud) -> Iterator[UpdateCatalog]:
-    profile = cloud.profile
-    with make_client() as client:
-        yield UpdateCatalog(client, profile.route, first_wait_s=profile.poll_interval_s)
-
-
 def locate_updates(cloud: Cloud, selection: Selection, feed: Iterable[FeedUpdate]) -> tuple[FeedUpdate, ...]:
     """The selection's updates in install order, each with the URL of its file, and with the checkpoints that the base lacks before them.
 
@@ -47,7 +30,8 @@ def locate_updates(cloud: Cloud, selection: Selection, feed: Iterable[FeedUpdate
     if all(update.url is not None for update in selection.updates):
         return selection.updates
     located: dict[str, FeedUpdate] = {}
-    with _open_catalog(cloud) as catalog:
+    with make_client() as client:
+        catalog = UpdateCatalog(client, cloud.profile.route, first_wait_s=cloud.profile.poll_interval_s)
         for update in selection.updates:
             found = (update,) if update.url is not None else _from_catalog(catalog, update, known, selection.base_build)
             for each in found:

@@ -13,6 +13,7 @@ from images.errors import ArtifactError
 from images.loading import definition_digest
 from images.lock import ImageLock, LockedFile, LockedUpdate, LockOrigin
 from images.lock_diff import files_of
+from images.updates.update_note import UpdateNote
 from infra.azure.marketplace import resolve_version
 from infra.azure.session import Cloud
 from infra.fetch.http import make_client
@@ -30,7 +31,7 @@ class ResolvedLock:
     """A new lock, and what the update feed said about updates that it leaves out, for people."""
 
     lock: ImageLock
-    notes: tuple[str, ...]
+    notes: tuple[UpdateNote, ...]
 
 
 def make_lock(

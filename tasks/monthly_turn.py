@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 from prefect.context import FlowRunContext
 
+from images.errors import BuildError
 from infra.azure.blob_storage import BUILDS_CONTAINER, ensure_container
 from infra.azure.layer_lease import LEASE_S, LayerLease, LeaseLostError, holder_of, try_acquire
 from infra.azure.session import Cloud
@@ -19,6 +21,13 @@ SCOPE = "monthly"
 """Under which scope of leases the turns are."""
 _AGAIN_S = 1.0
 _NOBODY = "a run outside Prefect"
+
+
+class TurnLostError(BuildError):
+    """The month's turn is no longer this run's: another run may be doing the same work."""
+
+    title: ClassVar[str] = "the month's turn was lost"
+    default_hint: ClassVar[str] = "start the run again, if no other one is at work: it takes the images that are built as they are"
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Turn:
     """What keeps the others out; None when the turn is not ours."""
 
     def must_be_held(self) -> None:
-        """Return when no other run can have had the turn since it was taken; raises LeaseLostError when one can."""
+        """Return when no other run can have had the turn since it was taken; raises TurnLostError when one can."""
         if self.lease is None:
             raise _lost(f"run {self.holder} has it")
         try:
@@ -40,11 +49,9 @@ class Turn:
             raise _lost(error.what) from None
 
 
-def _lost(why: str) -> LeaseLostError:
-    return LeaseLostError(
-        f"this run does not have the month's turn any more: {why}",
-        hint="start the run again, if no other one is at work: it takes the images that are built as they are",
-        kept="what was built is there, and no lock was proposed",
+def _lost(why: str) -> TurnLostError:
+    return TurnLostError(
+        f"this run does not have the month's turn any more: {why}", kept="what was built is there, and no lock was proposed"
     )
 
 
@@ -62,7 +69,7 @@ def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
     ensure_container(cloud, BUILDS_CONTAINER)
     context = FlowRunContext.get()
     ours = str(context.flow_run.id) if context is not None and context.flow_run is not None else _NOBODY
-    lease, holder = _taken(cloud, turn_digest(month, kind), ours)
+    lease, holder = _taken(cloud, turn_digest(month, kind), ours, f"the turn of {month} {kind}")
     if lease is None:
         yield Turn(False, holder)
         return
@@ -70,14 +77,14 @@ def monthly_turn(cloud: Cloud, month: str, kind: str) -> Iterator[Turn]:
         yield Turn(True, ours, lease)
 
 
-def _taken(cloud: Cloud, turn: str, ours: str) -> tuple[LayerLease | None, str]:
+def _taken(cloud: Cloud, turn: str, ours: str, what: str) -> tuple[LayerLease | None, str]:
     """The lease, or who has it."""
     ends_at = time.monotonic() + LEASE_S + 5
     while True:
-        lease = try_acquire(cloud, scope=SCOPE, fingerprint=turn, holder=ours)
+        lease = try_acquire(cloud, scope=SCOPE, fingerprint=turn, holder=ours, what=what)
         if lease is not None:
             return lease, ours
-        holder = holder_of(cloud, SCOPE, turn) or "another run"
+        holder = holder_of(cloud, SCOPE, turn, what=what) or "another run"
         if holder != ours or ours == _NOBODY or time.monotonic() > ends_at:
             return None, holder
         run_logger().info("an earlier attempt of this run still has the turn")

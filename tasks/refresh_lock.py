@@ -12,6 +12,7 @@ from images.errors import UnresolvedLockError, UpstreamChangedError
 from images.lock import ImageLock, LockOrigin
 from images.lock_acceptance import with_acceptance
 from images.lock_diff import LockDifference, compare_locks
+from images.updates.update_note import UpdateNote
 from infra.azure.session import Cloud
 from tasks.lock_file import lock_path, read_lock
 from tasks.make_lock import resolve_definition
@@ -23,13 +24,13 @@ from tasks.upstream import Upstream
 class RefreshedLock:
     """The lock that is there (None without one), the one that should be, and what is different.
 
-    `notes` say in one sentence each why updates of the feed are left out; `path` is where the lock lies.
+    `notes` say why updates of the feed are left out; `path` is where the lock lies.
     """
 
     old: ImageLock | None
     new: ImageLock
     difference: LockDifference
-    notes: tuple[str, ...]
+    notes: tuple[UpdateNote, ...]
     path: Path
 
 

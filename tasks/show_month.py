@@ -28,8 +28,8 @@ def month_row(
     """
     notes = lock.notes if lock is not None else ()
     if result is None:
-        reason = error.what.splitlines()[0] if error is not None else "not reached"
-        return MonthRow(image=image, outcome="failed", notes=(reason, *notes))
+        failure = error.what.splitlines()[0] if error is not None else "not reached"
+        return MonthRow(image=image, outcome="failed", failure=failure, notes=notes)
     locked = lock.new.updates if lock is not None else ()
     kbs: set[str] = set()
     before = "" if result["unchanged"] else result["previous_os_version"] or ""

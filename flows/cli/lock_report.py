@@ -12,6 +12,7 @@ import typer
 from images.errors import BuildError, ConfigurationError, LockOutdatedError, UpstreamChangedError
 from images.loading import definition_names
 from images.lock_diff import render_lines
+from images.updates.update_note import gather_notes
 from tasks.refresh_lock import RefreshedLock
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -73,7 +74,7 @@ class LockReport:
                 state = "is not written"
             yield f"{name}: {state}"
             yield from (f"  {line}" for line in render_lines(difference))
-            yield from (f"  note: {note}" for note in refreshed.notes)
+            yield from (f"  note: {note.sentence}" for note in gather_notes({name: refreshed.notes}))
 
     def as_json(self) -> str:
         """The report for programs: one object, `images` in the order in which they were asked for."""
@@ -89,7 +90,7 @@ class LockReport:
                     "alarm": bool(difference.alarms),
                     "definition_changed": difference.definition_changed,
                     "changes": [change.model_dump(mode="json") for change in difference.changes],
-                    "notes": list(refreshed.notes),
+                    "notes": [note.sentence for note in refreshed.notes],
                 }
             )
         errors = [{"image": name, "error": type(error).__name__, "what": error.what} for name, error in self._errors.items()]

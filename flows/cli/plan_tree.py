@@ -19,6 +19,8 @@ _DIGEST_LENGTH = 64
 _SHOWN_DIGITS = 12
 _SHOWN_CHANGES = 20
 """More lines than this of one layer are counted: the JSON form has them all."""
+_SHOWN_CHARACTERS = 80
+"""A list or an object that takes more is counted: the JSON form has it whole."""
 
 
 def plan_lines(work: PlannedWork, expected: Expected) -> Iterator[RenderableType]:
@@ -94,13 +96,26 @@ def _change(change: Change) -> Text:
 
 
 def _value(value: JsonValue) -> str:
-    """Texts as they are, digests by their beginning, everything else as JSON."""
+    """Texts as they are, digests by their beginning, everything else as JSON; a long list or object by its size and its first entry."""
+    if isinstance(value, list | dict):
+        return _entries(value)
     if not isinstance(value, str):
         return "nothing" if value is None else json.dumps(value)
     start, colon, end = value.rpartition(":")
     if len(end) == _DIGEST_LENGTH and not set(end) - set("0123456789abcdef"):
         return f"{start}{colon}{end[:_SHOWN_DIGITS]}…"
     return value or '""'
+
+
+def _entries(value: list[JsonValue] | dict[str, JsonValue]) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= _SHOWN_CHARACTERS:
+        return text
+    # Of an object its first key.
+    first = _value(next(iter(value)))
+    if len(first) > _SHOWN_CHARACTERS:
+        first = f"{first[:_SHOWN_CHARACTERS]}…"
+    return f"1 entry ({first})" if len(value) == 1 else f"{len(value)} entries ({first}, …)"
 
 
 def _closing(work: PlannedWork, expected: Expected) -> str:

@@ -10,6 +10,10 @@ from pydantic import Field
 
 from images.frozen import Frozen
 from images.updates.patch_week import Month
+from images.updates.update_note import UpdateNote, gather_notes
+
+_NAMED_KBS = 3
+"""More KBs than these are counted in a table's cell: the report names them all."""
 
 MonthOutcome = Literal["built", "unchanged", "failed"]
 
@@ -28,7 +32,8 @@ class MonthRow(Frozen):
     tests_passed: int = 0
     minutes: float = 0.0
     link: str = Field(default="", description="Where the VHD is.")
-    notes: tuple[str, ...] = Field(default=(), description="Why something is left out, or why it failed.")
+    failure: str = Field(default="", description="Why it failed; empty when it did not.")
+    notes: tuple[UpdateNote, ...] = Field(default=(), description="Why something is left out.")
 
     @property
     def windows(self) -> str:
@@ -52,8 +57,14 @@ class MonthRow(Frozen):
             "minutes": self.minutes,
             "version": f"{self.version} (preview)" if self.previews and self.version else self.version,
             "VHD": self.link,
-            "notes": "; ".join(self.notes),
+            "notes": "; ".join(self._short_notes()),
         }
+
+    def _short_notes(self) -> Iterator[str]:
+        if self.failure:
+            yield self.failure
+        for note in gather_notes({self.image: self.notes}):
+            yield note.short(_NAMED_KBS)
 
 
 class MonthReport(Frozen):
@@ -84,7 +95,7 @@ class MonthReport(Frozen):
         return ", ".join(f"{count} {outcome}" for count, outcome in counted if count) or "no images"
 
     def markdown(self) -> str:
-        """The report for people: each image with its KBs, the CVEs that they fix, and what is proposed."""
+        """The report for people: each image with its KBs and the CVEs that they fix, then what is left out and why, each fact once."""
         return "\n".join(self._lines()) + "\n"
 
     def _lines(self) -> Iterator[str]:
@@ -99,6 +110,14 @@ class MonthReport(Frozen):
             yield from (f"- {kb}" for kb in row.marked_kbs)
             if row.cves:
                 yield f"- fixes {len(row.cves)} vulnerabilities: {', '.join(row.cves)}"
-            yield from (f"- {note}" for note in row.notes)
+            if row.failure:
+                yield f"- {row.failure}"
             if row.link:
                 yield f"- VHD: <{row.link}>"
+        notes = gather_notes({row.image: row.notes for row in self.rows})
+        if notes:
+            yield from ("", "## Notes", "")
+            yield from (f"- {note.sentence} ({self._names(note.images)})" for note in notes)
+
+    def _names(self, images: tuple[str, ...]) -> str:
+        return "all images" if len(images) == len(self.rows) > 1 else ", ".join(images)

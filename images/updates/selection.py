@@ -24,7 +24,7 @@ _BASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d{6}))?")
 
 
 class SkippedUpdate(Frozen):
-    """An update that is not installed; `by` is the one that replaces it, `text` a sentence for people."""
+    """An update that is not installed; `by` is the one that replaces it, `text` says why, in words that fit several KBs as well."""
 
     kb: str
     why: SkipReason
@@ -148,7 +148,7 @@ def _choose(ours: Sequence[FeedUpdate], base: _Base, previews: Month | None) -> 
     newer = _replacements(left)
     for update in left:
         if by := newer.get(update.kb):
-            skipped.append(SkippedUpdate(kb=update.kb, why="superseded", by=by, text=f"{by} replaces it"))
+            skipped.append(SkippedUpdate(kb=update.kb, why="superseded", by=by, text=f"replaced by {by}"))
     chosen = [update for update in left if update.kb not in newer]
     return sorted(chosen, key=_install_order), sorted(skipped, key=lambda each: each.kb)
 
@@ -164,24 +164,24 @@ def _of_another_sort(update: FeedUpdate, previews: Month | None) -> tuple[SkipRe
     named = {version for product in update.products for version in dotnet_versions(product)}
     match update.kind:
         case UpdateKind.HOTPATCH:
-            return "hotpatch", "a hotpatch is for machines that are enrolled for them, our images are not"
+            return "hotpatch", "for machines that are enrolled for hotpatches, which our images are not"
         case UpdateKind.MONTHLY_ROLLUP | UpdateKind.OTHER:
-            return "other", f"the build does not install updates of the kind {update.kind}"
+            return "other", f"of the kind {update.kind}, which the build does not install"
         case UpdateKind.DOTNET if inbox and named and inbox not in named:
-            return "other", f"it is for .NET Framework {', '.join(sorted(named))}, this Windows comes with {inbox}"
+            return "other", f"for .NET Framework {', '.join(sorted(named))}, this Windows comes with {inbox}"
         case UpdateKind.PREVIEW if previews is not None and update.month != previews:
-            return "preview", "an optional preview"
+            return "preview", "optional preview of another month" if previews else "optional preview"
     return None
 
 
 def _contained(update: FeedUpdate, base: _Base) -> tuple[SkipReason, str] | None:
     if update.fixed_build is not None:
         if build_numbers(update.fixed_build) <= base.numbers:
-            return "in-base", f"the base is at {'.'.join(map(str, base.numbers))}, the update brings {update.fixed_build}"
+            return "in-base", f"already in the base, which is at {'.'.join(map(str, base.numbers))}"
     elif update.cumulative:
-        return "other", "the feed does not say which build it brings"
+        return "other", "without a build in the feed"
     elif update.released <= base.updated:
-        return "in-base", f"the base was updated on {base.updated}, the update is of {update.released}"
+        return "in-base", f"already in the base, which was updated on {base.updated}"
     return None
 
 

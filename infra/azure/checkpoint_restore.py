@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from images.errors import CloudError
-from infra.azure.checkpoint_state import Checkpoint, CheckpointState, read_state
+from infra.azure.checkpoint_state import Checkpoint, read_state
 from infra.azure.refusals import refusals
 from infra.azure.session import Cloud
 from infra.azure.tags import BuildTags
@@ -49,7 +49,7 @@ def restore_disk(cloud: Cloud, checkpoint: Checkpoint, group: str, name: str, ta
     return ExistingDisk(made.id, zone)
 
 
-def _usable(cloud: Cloud, checkpoint: Checkpoint) -> CheckpointState:
+def _usable(cloud: Cloud, checkpoint: Checkpoint) -> Checkpoint:
     from azure.core.exceptions import ResourceNotFoundError
 
     reason = "it does not exist any more"
@@ -60,8 +60,7 @@ def _usable(cloud: Cloud, checkpoint: Checkpoint) -> CheckpointState:
             snapshot = None
     if snapshot is not None:
         state = read_state(snapshot, cloud.profile, datetime.now(UTC))
-        found = state.checkpoint
-        if found is not None and (found.fingerprint, found.scope) == (checkpoint.fingerprint, checkpoint.scope):
+        if isinstance(state, Checkpoint) and (state.fingerprint, state.scope) == (checkpoint.fingerprint, checkpoint.scope):
             return state
         reason = state.reason or "it is another one now"
     raise CloudError(

@@ -20,8 +20,8 @@ _COMPLETE = 100
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """A snapshot of an OS disk after a layer, good when it was looked up."""
+class CheckpointState:
+    """A snapshot in a checkpoint group as it was found, usable or not; fields that its tags do not tell are empty."""
 
     name: str
     resource_group: str
@@ -33,29 +33,10 @@ class Checkpoint:
     """The image whose build made it; images with the same prefix share it."""
     lock_digest: str
     build_id: str
-    created_at: datetime
-    expires_at: datetime | None
-    source_unique_id: str
-    """The id that Azure gave the disk it was made from; "" when Azure does not say."""
-    size_gib: int
-
-
-@dataclass(frozen=True)
-class CheckpointState:
-    """A snapshot in a checkpoint group as it was found, usable or not; fields that its tags do not tell are empty."""
-
-    name: str
-    resource_group: str
-    snapshot_id: str
-    layer: str
-    fingerprint: str
-    scope: str
-    image: str
-    lock_digest: str
-    build_id: str
     created_at: datetime | None
     expires_at: datetime | None
     source_unique_id: str
+    """The id that Azure gave the disk it was made from; "" when Azure does not say."""
     size_gib: int
     generation: str
     provisioning_state: str
@@ -63,37 +44,25 @@ class CheckpointState:
     reason: str
     """Why it is not usable; "" when it is."""
 
-    @property
-    def checkpoint(self) -> Checkpoint | None:
-        """The checkpoint, or None when it must not be used."""
-        if self.condition is not Condition.USABLE or self.created_at is None:
-            return None
-        return Checkpoint(
-            name=self.name,
-            resource_group=self.resource_group,
-            snapshot_id=self.snapshot_id,
-            layer=self.layer,
-            fingerprint=self.fingerprint,
-            scope=self.scope,
-            image=self.image,
-            lock_digest=self.lock_digest,
-            build_id=self.build_id,
-            created_at=self.created_at,
-            expires_at=self.expires_at,
-            source_unique_id=self.source_unique_id,
-            size_gib=self.size_gib,
-        )
+
+@dataclass(frozen=True)
+class Checkpoint(CheckpointState):
+    """A snapshot of an OS disk after a layer, good when it was looked up: only `read_state` makes one, and only of what is usable."""
 
 
-def read_state(snapshot: Snapshot, profile: CloudProfile, now: datetime) -> CheckpointState:
-    """The state of a snapshot; raises CloudError when Azure describes it without name, id or properties."""
+def read_state(snapshot: Snapshot, profile: CloudProfile, now: datetime, *, wanted: str | None = None) -> CheckpointState:
+    """The state of a snapshot, a Checkpoint when it is usable; with `wanted` only for that whole fingerprint.
+
+    Raises CloudError when Azure describes the snapshot without name, id or properties.
+    """
     properties, tags = snapshot.properties, snapshot.tags or {}
     if not (snapshot.id and snapshot.name and properties):
         raise CloudError("Azure describes a snapshot without its name or properties", code="NoProperties", hint="look it up again")
     group = resource_group_of(snapshot.id)
-    condition, reason = _judge(snapshot.name, group, snapshot.location, properties, tags, profile=profile, now=now)
+    condition, reason = _judge(snapshot.name, group, snapshot.location, properties, tags, profile=profile, now=now, wanted=wanted)
     expires_at = expiry(tags)
-    return CheckpointState(
+    kind = Checkpoint if condition is Condition.USABLE else CheckpointState
+    return kind(
         name=snapshot.name,
         resource_group=group,
         snapshot_id=snapshot.id,
@@ -123,9 +92,13 @@ def _judge(
     *,
     profile: CloudProfile,
     now: datetime,
+    wanted: str | None,
 ) -> tuple[Condition, str]:
     if reason := _strangeness(name, group, location, tags, profile):
         return Condition.STRANGE, reason
+    if wanted not in {None, tags.get(FINGERPRINT)}:
+        # The name holds only its beginning.
+        return Condition.STRANGE, f"its whole fingerprint is {tags.get(FINGERPRINT)}"
     if reason := _work_in_progress(properties):
         return Condition.BUSY, reason
     if reason := _damage(properties, expiry(tags), now):

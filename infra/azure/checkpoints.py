@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -59,11 +59,10 @@ def find_checkpoint(
     Raises CloudError, and ConfigurationError for what is no layer, fingerprint or scope.
     """
     state = look_up(cloud, layer, fingerprint, scope, now=now)
-    if state is None:
-        return None
-    if state.checkpoint is None:
-        on_event(f"checkpoint {state.name} is not used: {state.reason}")
-    return state.checkpoint
+    if state is None or isinstance(state, Checkpoint):
+        return state
+    on_event(f"checkpoint {state.name} is not used: {state.reason}")
+    return None
 
 
 def look_up(cloud: Cloud, layer: str, fingerprint: str, scope: str, *, now: datetime | None = None) -> CheckpointState | None:
@@ -78,10 +77,7 @@ def look_up(cloud: Cloud, layer: str, fingerprint: str, scope: str, *, now: date
         except ResourceNotFoundError:
             # Also while the group does not exist.
             return None
-    state = read_state(snapshot, cloud.profile, now or datetime.now(UTC))
-    if state.condition is not Condition.STRANGE and state.fingerprint != fingerprint:
-        return replace(state, condition=Condition.STRANGE, reason=f"its whole fingerprint is {state.fingerprint}")
-    return state
+    return read_state(snapshot, cloud.profile, now or datetime.now(UTC), wanted=fingerprint)
 
 
 @dataclass(frozen=True)
@@ -168,7 +164,7 @@ def list_checkpoints(cloud: Cloud, scope: str | None = None, *, now: datetime | 
     return sorted(states, key=lambda state: (state.created_at or oldest, state.name), reverse=True)
 
 
-def delete_checkpoint(cloud: Cloud, checkpoint: Checkpoint | CheckpointState) -> None:
+def delete_checkpoint(cloud: Cloud, checkpoint: CheckpointState) -> None:
     """Delete a checkpoint; absent is fine. Disks that were made from it stay. Raises CloudError."""
     _delete(cloud, checkpoint.resource_group, checkpoint.name)
 
@@ -188,9 +184,9 @@ def _clear_the_way(cloud: Cloud, wish: _Wish, on_event: OnEvent) -> Checkpoint |
     state = look_up(cloud, wish.layer, wish.fingerprint, wish.scope)
     if state is None:
         return None
-    if state.checkpoint is not None:
+    if isinstance(state, Checkpoint):
         on_event(f"checkpoint {state.name} is there already: build {state.build_id} made it")
-        return state.checkpoint
+        return state
     if state.condition is Condition.STRANGE:
         raise ConfigurationError(
             f"snapshot {state.name} in {state.resource_group} can not be replaced: {state.reason}",
@@ -235,7 +231,7 @@ def _make(cloud: Cloud, vm: BuildVm, wish: _Wish) -> Snapshot:
 
 def _accept(cloud: Cloud, vm: BuildVm, wish: _Wish, made: Snapshot) -> Checkpoint:
     state = read_state(made, cloud.profile, datetime.now(UTC))
-    if state.checkpoint is None:
+    if not isinstance(state, Checkpoint):
         raise CloudError(
             f"checkpoint {wish.name} was saved, but is not usable: {state.reason}", code="NotUsable", hint="run the build again"
         )
@@ -248,7 +244,7 @@ def _accept(cloud: Cloud, vm: BuildVm, wish: _Wish, made: Snapshot) -> Checkpoin
             code="NotStopped",
             hint="does another worker use the same VM? Run the build again",
         )
-    return state.checkpoint
+    return state
 
 
 def _delete(cloud: Cloud, group: str, name: str) -> None:

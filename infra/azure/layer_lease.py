@@ -1,4 +1,4 @@
-"""A lease in blob storage that lets one build at a time make a layer.
+"""A lease in blob storage that lets one build at a time make a layer, or one run at a time do a month's work.
 
 Facts of https://learn.microsoft.com/rest/api/storageservices/lease-blob: a lease lasts 15 to 60 s; acquiring again with the same id is
 allowed; a lease that has run out can be renewed as long as nobody else took it or wrote the blob. The last one is why this machine's own
@@ -38,7 +38,7 @@ _HOLDER, _SINCE = "holder", "since"
 
 
 class LeaseLostError(BuildError):
-    """The lease on a layer is no longer ours: another build may be making the layer."""
+    """The lease on a layer is no longer ours: another build may be making the layer. Who leases something else says so in its own words."""
 
     title: ClassVar[str] = "the layer's lease was lost"
     default_hint: ClassVar[str] = "run the build again: it continues from the last checkpoint"
@@ -136,18 +136,20 @@ def try_acquire(
     scope: str,
     fingerprint: str,
     holder: str,
+    what: str = "",
     container: str = BUILDS_CONTAINER,
     duration_s: int = LEASE_S,
     renew_s: float = RENEW_S,
 ) -> LayerLease | None:
     """The lease on a layer, for the build `holder`; None while somebody else holds it, be it an earlier process of the same build.
 
-    A process that was killed holds its lease for `duration_s` (15 to 60) at most. Raises CloudError.
+    A process that was killed holds its lease for `duration_s` (15 to 60) at most. `what` is how errors name what is leased, the layer
+    when nothing is said. Raises CloudError.
     """
     from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
     from azure.storage.blob import BlobLeaseClient
 
-    what = f"layer {fingerprint[:12]}"
+    what = what or _layer(fingerprint)
     blob = _blob(cloud, container, scope, fingerprint)
     lease = BlobLeaseClient(blob)
     with refusals(f"lease {what}"):
@@ -173,16 +175,23 @@ def try_acquire(
     return held
 
 
-def holder_of(cloud: Cloud, scope: str, fingerprint: str, *, container: str = BUILDS_CONTAINER) -> str | None:
-    """The build that holds the lease on a layer now; None when nobody does, or its holder has not said yet. Raises CloudError."""
+def holder_of(cloud: Cloud, scope: str, fingerprint: str, *, what: str = "", container: str = BUILDS_CONTAINER) -> str | None:
+    """The build that holds the lease on a layer now; None when nobody does, or its holder has not said yet. Raises CloudError.
+
+    `what` is how errors name what is leased, the layer when nothing is said.
+    """
     from azure.core.exceptions import ResourceNotFoundError
 
-    with refusals(f"see who leases layer {fingerprint[:12]}"), _blob(cloud, container, scope, fingerprint) as blob:
+    with refusals(f"see who leases {what or _layer(fingerprint)}"), _blob(cloud, container, scope, fingerprint) as blob:
         try:
             properties = blob.get_blob_properties()
         except ResourceNotFoundError:
             return None
     return properties.metadata.get(_HOLDER) if properties.lease.state == "leased" else None
+
+
+def _layer(fingerprint: str) -> str:
+    return f"layer {fingerprint[:12]}"
 
 
 def _blob(cloud: Cloud, container: str, scope: str, fingerprint: str) -> BlobClient:

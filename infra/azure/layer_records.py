@@ -5,7 +5,6 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from images.layer_record import LayerRecord
-from images.stages.contract import LayerName
 from infra.azure.blob_storage import BUILDS_CONTAINER
 from infra.azure.refusals import refusals
 from infra.azure.session import Cloud
@@ -15,7 +14,10 @@ _NEWEST = 50
 
 
 class LayerRecords:
-    """Records under layers/<layer>/<fingerprint>.json. A record is written before its checkpoint, so each checkpoint has one."""
+    """Records under layers/<layer>/<fingerprint>.json. A record is written before its checkpoint, so each checkpoint has one.
+
+    It outlives its checkpoint: what has changed since is worth knowing also where nothing is left to start from.
+    """
 
     def __init__(self, cloud: Cloud, *, container: str = BUILDS_CONTAINER) -> None:
         self._cloud = cloud
@@ -43,25 +45,6 @@ class LayerRecords:
             )
         records = (self._read(blob.name) for blob in blobs[:newest])
         return [record for record in records if record is not None]
-
-    def get(self, fingerprint: str) -> LayerRecord | None:
-        """The record of one fingerprint, of whichever layer; None when there is none that can be read. Raises CloudError."""
-        for layer in LayerName:
-            record = self._read(_name(layer, fingerprint))
-            if record is not None:
-                return record
-        return None
-
-    def remove(self, record: LayerRecord) -> None:
-        """Forget a record, after its checkpoint was deleted; nothing happens when it is gone already. Raises CloudError."""
-        from azure.core.exceptions import ResourceNotFoundError
-
-        name = _name(record.layer, record.fingerprint)
-        with refusals(f"forget layer {record.layer}"), self._cloud.blobs().get_blob_client(self._container, name) as blob:
-            try:
-                blob.delete_blob()
-            except ResourceNotFoundError:
-                return
 
     def _read(self, name: str) -> LayerRecord | None:
         from azure.core.exceptions import ResourceNotFoundError

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from images.errors import BuildError, DefinitionError, FeedError, ImagesFailedError, StageError
+from images.errors import BuildError, ConfigurationError, DefinitionError, FeedError, ImagesFailedError, StageError
 from images.loading import load_definition
 from images.stages.contract import StageContract
 from images.stages.system import INSTALL_UPDATE
@@ -185,6 +185,12 @@ def refused(cloud: Cloud, path: str, **parameters: Any) -> tuple[BuildError, Mon
         _ = run.result
     assert run.vms == 0
     return caught.value, run
+
+
+def test_a_day_that_is_none_is_told_before_anything_is_read(on_the_day: Cloud, workplace: Path) -> None:
+    error, run = refused(on_the_day, _define(workplace, "luck-waiting"), as_of="2026-02-30")
+    assert isinstance(error, ConfigurationError)
+    assert ("'2026-02-30'" in error.what, "2026-08-12" in error.hint, run.asked) == (True, True, ())
 
 
 @pytest.mark.parametrize(

@@ -119,13 +119,18 @@ def test_form_of_a_month_takes_images_and_a_moment(served: Served, page: Page, t
     page.get_by_role("option", name=IMAGE, exact=True).click()
     page.keyboard.press("Escape")
     _field(page, "feed").fill("no-such-feed.yaml")
-    page.get_by_text("date-time").click()
+    _field(page, "as_of").fill("next week")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_text("'next week' does not match").first).to_be_visible()
     page.screenshot(path=tmp_path / "monthly-form.png", full_page=True)
-    page.get_by_text("None", exact=True).click()
+    # The message lies on the button, and stays while the mouse is there; without the other one below the field the button moves up.
+    page.mouse.move(0, 0)
+    _field(page, "as_of").fill("")
+    expect(page.get_by_text("does not match")).to_have_count(0, timeout=20_000)
     run_id = _submitted(page)
 
     given = served.get(f"/flow_runs/{run_id}")["parameters"]
-    assert (given["kind"], given["images"], given["as_of"]) == ("preview", [IMAGE], None)
+    assert (given["kind"], given["images"], given.get("as_of", "")) == ("preview", [IMAGE], "")
     run = served.wait_for(run_id, {"FAILED"})
     assert re.fullmatch(rf"20\d\d-\d\d preview of {IMAGE} on local", run["name"])
     assert "no-such-feed.yaml" in run["state"]["message"]

@@ -156,7 +156,7 @@ def test_automations_are_registered_once(served: Served) -> None:
         (MONTHLY[0], {"kind": "c-week"}, "c-week"),
         (MONTHLY[0], {"as_of": 3}, "as_of"),
         (MONTHLY[0], {"as_of": "next Tuesday"}, "next Tuesday"),
-        (MONTHLY[1], {"as_of": "2026-13-01"}, "2026-13-01"),
+        (MONTHLY[1], {"as_of": "20260812"}, "20260812"),
         (MONTHLY[1], {"images": ["windows-3.11"]}, "windows-3.11"),
         (PRIVATE, {}, "source"),
         (PRIVATE, {**FIX, "source": "https://example.com/fix.msu"}, "source"),

@@ -13,6 +13,7 @@ from images.errors import CloudError, ConfigurationError
 from images.retention import Condition
 from infra.azure.checkpoints import (
     PUBLIC,
+    Checkpoint,
     checkpoint_group,
     delete_checkpoint,
     find_checkpoint,
@@ -66,7 +67,7 @@ def test_tags_that_are_not_right_are_never_trusted(site: Site, changes: dict[str
     assert found is None
     assert reason in said
     (listed,) = [state for state in list_checkpoints(site.cloud, PUBLIC) if state.name == saved.name]
-    assert (listed.checkpoint, reason in listed.reason) == (None, True)
+    assert (isinstance(listed, Checkpoint), reason in listed.reason) == (False, True)
 
 
 def test_another_fingerprint_with_the_same_beginning_is_never_used_nor_replaced(site: Site) -> None:
@@ -146,6 +147,8 @@ def test_an_expired_one_is_replaced(site: Site) -> None:
     site.tag(old, expires_at="2001-01-01T00:00:00Z")
     new = site.save(fingerprint, build_id="newer")
     assert (new.build_id, new.name) == ("newer", old.name)
+    assert old.created_at is not None
+    assert new.created_at is not None
     assert new.created_at > old.created_at
 
 

@@ -15,6 +15,7 @@ from images.errors import ArtifactError, DefinitionError, FeedError
 from images.lock import ImageLock
 from images.lock_diff import ChangeKind, LockEntry
 from images.plan import make_plan
+from images.updates.update_note import UpdateNote
 from infra.guest.package import guest_scripts
 from tasks.lock_file import read_lock
 from tests.contract.lock.conftest import LockedImage
@@ -94,19 +95,19 @@ class TestBWeek:
         image.define(base=AUGUST, follow_updates="b-week")
         refreshed = image.refresh()
         assert refreshed.new.updates == ()
-        assert any(note.startswith("KB5120242 is left out: the base is at 20348.5499") for note in refreshed.notes)
+        assert UpdateNote(kb="KB5120242", text="left out, already in the base, which is at 20348.5499") in refreshed.notes
 
     def test_the_months_between_are_superseded_and_said_so(self, image: LockedImage) -> None:
         image.define(base={**SMALL["base"], "version": "20348.5256.260609"}, follow_updates="b-week")
         refreshed = image.refresh()
         assert [kb for kb, build in _kbs(refreshed.new).items() if build] == ["KB5120242"]
-        assert any(note.endswith("is left out: KB5120242 replaces it") for note in refreshed.notes)
+        assert any(note.text == "left out, replaced by KB5120242" for note in refreshed.notes)
 
     def test_nothing_is_seen_before_its_release(self, image: LockedImage) -> None:
         image.define(base=JULY, follow_updates="b-week")
         before = image.refresh(as_of=_day("2026-08-10"))
         assert before.new.updates == ()
-        assert "the B release of 2026-08 comes on 2026-08-11" in before.notes
+        assert UpdateNote(text="the B release of 2026-08 comes on 2026-08-11") in before.notes
 
     def test_a_month_moves_the_lock_and_the_difference_names_the_update(self, image: LockedImage) -> None:
         image.define(base=JULY, follow_updates="b-week")
@@ -119,7 +120,7 @@ class TestBWeek:
     def test_a_month_without_a_release_is_no_error(self, image: LockedImage) -> None:
         base = {**SMALL["base"], "offer": "WindowsServer", "sku": "2019-Datacenter-Core-smalldisk", "version": "17763.4737.230808"}
         image.define(base=base, follow_updates="b-week")
-        assert "no B release for Windows Server 2019 in 2026-07" in image.refresh(as_of=_day("2026-07-20")).notes
+        assert UpdateNote(text="no B release for Windows Server 2019 in 2026-07") in image.refresh(as_of=_day("2026-07-20")).notes
 
     def test_a_checkpoint_lies_beside_the_update_that_builds_on_it(self, image: LockedImage) -> None:
         image.define(base={**SERVER_2025, "version": "26100.33296.260809"}, follow_updates="b-week")
@@ -128,7 +129,7 @@ class TestBWeek:
         assert (checkpoint.checkpoint, checkpoint.build, target.checkpoint) == (True, "26100.33580", False)
         assert checkpoint.file is not None
         assert target.file is not None
-        assert not any(checkpoint.kb in note for note in refreshed.notes if note.startswith(checkpoint.kb))
+        assert not any(note.kb == checkpoint.kb for note in refreshed.notes)
         plan = make_plan(image.definition, refreshed.new, scripts=guest_scripts())
         (stage,) = [stage for stage in plan.stages if stage.stage == "install-update"]
         files: Any = stage.input["updates"]
@@ -166,7 +167,7 @@ class TestPreviews:
 
     def test_a_month_without_one_is_no_error(self, image: LockedImage, feed_file: Path) -> None:
         notes = image.refresh(feed_source=str(feed_file), as_of=_day("2026-08-20")).notes
-        assert "no preview for Windows Server 2025 in 2026-08 so far" in notes
+        assert UpdateNote(text="no preview for Windows Server 2025 in 2026-08 so far") in notes
 
     def test_a_monthly_run_may_ask_for_them_where_the_definition_does_not(self, image: LockedImage, feed_file: Path) -> None:
         image.define(base={**SERVER_2025, "version": "26100.33158.260713"})
@@ -196,7 +197,7 @@ class TestFeedFiles:
         refreshed = image.refresh(feed_source=_feed_of(tmp_path / "feed.yaml", url=None))
         (update,) = refreshed.new.updates
         assert (update.kb, update.file, update.build) == ("KB5120242", None, "20348.5499")
-        assert any("Windows Update agent installs it" in note for note in refreshed.notes)
+        assert any("through the Windows Update agent" in note.text for note in refreshed.notes)
         plan = make_plan(image.definition, refreshed.new, scripts=guest_scripts())
         assert "install-agent-update" in [stage.stage for stage in plan.stages]
 
@@ -226,7 +227,7 @@ class TestListedUpdates:
         image.define(base={**SMALL["base"], "version": "20348.5256.260609"}, follow_updates="b-week", updates=[listed])
         refreshed = image.refresh(feed_source=str(feed_file))
         assert july not in _kbs(refreshed.new)
-        assert f"{july} is left out (the definition lists it): KB5120242 replaces it" in refreshed.notes
+        assert UpdateNote(kb=july, text="left out (the definition lists it), replaced by KB5120242") in refreshed.notes
 
     def test_without_following_they_are_taken_as_they_are(self, image: LockedImage) -> None:
         image.define(base=JULY, updates=[self.STACK])

@@ -11,7 +11,7 @@ from azure.mgmt.compute.models import Snapshot
 from images.errors import CloudError, ConfigurationError
 from images.retention import Condition
 from infra.azure.checkpoint_name import checkpoint_group, checkpoint_name, checkpoint_tags, is_checkpoint_group
-from infra.azure.checkpoint_state import read_state
+from infra.azure.checkpoint_state import Checkpoint, read_state
 from infra.azure.profile import CloudProfile, StorageAccess
 
 NOW = datetime(2026, 8, 12, 12, tzinfo=UTC)
@@ -59,13 +59,12 @@ def document(tags: dict[str, str | None] | None = None, **properties: Any) -> Sn
 
 
 def test_a_good_one_is_read_whole() -> None:
-    state = read_state(document(), PROFILE, NOW)
-    found = state.checkpoint
-    assert found is not None
+    found = read_state(document(), PROFILE, NOW)
+    assert isinstance(found, Checkpoint)
     assert (found.layer, found.fingerprint, found.scope, found.image, found.build_id) == ("os", FINGERPRINT, "public", "small", "small-1")
     assert (found.lock_digest, found.source_unique_id, found.size_gib) == ("1" * 64, "disk-1", 50)
     assert (found.created_at, found.expires_at) == (datetime(2026, 8, 11, 12, tzinfo=UTC), datetime(2026, 9, 1, tzinfo=UTC))
-    assert (state.generation, state.reason) == ("V2", "")
+    assert (found.generation, found.reason) == ("V2", "")
 
 
 @pytest.mark.parametrize(
@@ -88,14 +87,20 @@ def test_a_good_one_is_read_whole() -> None:
 def test_states_of_the_snapshot(properties: dict[str, Any], condition: Condition, reason: str) -> None:
     state = read_state(document(**properties), PROFILE, NOW)
     assert (state.condition, state.reason) == (condition, reason)
-    assert (state.checkpoint is not None) == (condition is Condition.USABLE)
+    assert isinstance(state, Checkpoint) == (condition is Condition.USABLE)
+
+
+def test_one_of_another_fingerprint_with_the_same_beginning_is_strange() -> None:
+    assert isinstance(read_state(document(), PROFILE, NOW, wanted=FINGERPRINT), Checkpoint)
+    state = read_state(document(provisioningState="Creating"), PROFILE, NOW, wanted=FINGERPRINT[:24] + "0" * 40)
+    assert (state.condition, state.reason) == (Condition.STRANGE, f"its whole fingerprint is {FINGERPRINT}")
 
 
 def test_it_ends_at_its_expiry_to_the_second() -> None:
     tags: dict[str, str | None] = {"expires_at": "2026-08-12T12:00:00Z"}
     assert read_state(document(tags), PROFILE, NOW).reason == "it expired at 2026-08-12T12:00:00Z"
-    assert read_state(document(tags), PROFILE, datetime(2026, 8, 12, 11, 59, 59, tzinfo=UTC)).checkpoint is not None
-    assert read_state(document({"expires_at": None}), PROFILE, NOW).checkpoint is not None
+    assert isinstance(read_state(document(tags), PROFILE, datetime(2026, 8, 12, 11, 59, 59, tzinfo=UTC)), Checkpoint)
+    assert isinstance(read_state(document({"expires_at": None}), PROFILE, NOW), Checkpoint)
 
 
 def test_a_document_without_properties_is_an_error() -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
+from pydantic import JsonValue
 from rich.console import Console
 
 from flows.cli.plan_tree import plan_lines
 from images.planning.change import Change, added, changed, removed, reordered
 from images.planning.expected import Expected
+from images.planning.report import outlook_json
 from images.planning.work import PlannedImage, PlannedLayer, PlannedWork, Since, VmCount
 from images.stages.contract import LayerName
 
@@ -99,6 +101,11 @@ def test_images_part_where_their_layers_do() -> None:
         (changed("name", "", "[bold]x[/]"), 'name: "" → [bold]x[/]'),
         (added("features", "Containers"), "features: +Containers"),
         (removed("features", "Containers"), "features: -Containers"),
+        (added("images[x].blobs", {DIGESTS[0]: "", DIGESTS[1]: ""}), "images[x].blobs: +2 entries (1a1a1a1a1a1a…, …)"),
+        (changed("layers", [f"sha256:{each}" for each in DIGESTS], None), "layers: 2 entries (sha256:1a1a1a1a1a1a…, …) → nothing"),
+        (removed("files", ["x" * 300]), f"files: -1 entry ({'x' * 80}…)"),
+        (removed("files", [{"text": "x" * 300}, 2]), "files: -2 entries (1 entry (text), …)"),
+        (changed("ports", [80, 443], "überall"), "ports: [80, 443] → überall"),
         (reordered("features"), "features: in another order"),
     ],
     ids=lambda value: value.key if isinstance(value, Change) else "",
@@ -117,6 +124,16 @@ def test_a_long_list_of_changes_is_cut_and_counted() -> None:
     lines = printed(work(layer(LayerName.OS, since=since(*(added("files", f"file {number}") for number in range(100))))))
     assert lines[-2] == "    └── … and 80 more; --json lists them all"
     assert len(lines) == 25
+
+
+def test_the_json_form_has_a_long_value_whole() -> None:
+    blobs: JsonValue = {f"{number:064x}": "" for number in range(12)}
+    planned = work(layer(LayerName.IMAGES, since=since(added("images[x].blobs", blobs))))
+    expected = Expected(layers={}, images={}, minutes=None)
+    assert "    └── images[x].blobs: +12 entries (000000000000…, …)" in printed(planned)
+    plan = outlook_json(planned, expected)["plan"]
+    assert isinstance(plan, dict)
+    assert PlannedWork.model_validate(plan).layers[0].since == since(added("images[x].blobs", blobs))
 
 
 def test_nothing_to_do_starts_no_vm_and_says_so() -> None:

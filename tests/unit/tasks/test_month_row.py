@@ -10,6 +10,7 @@ import pytest
 from images.errors import StageError
 from images.lock import ImageLock, LockedUpdate, LockOrigin
 from images.lock_diff import compare_locks
+from images.updates.update_note import UpdateNote
 from tasks.refresh_lock import RefreshedLock
 from tasks.show_month import month_row
 from tests.unit.images.updates.samples import update
@@ -18,7 +19,7 @@ FEED = (
     update("KB5110001", "2026-07-14", "20348.5386", cves=("CVE-2026-1", "CVE-2026-2")),
     update("KB5120242", "2026-08-11", "20348.5499", cves=("CVE-2026-2", "CVE-2026-3")),
 )
-NOTES = ("KB5110001 is left out: KB5120242 replaces it",)
+NOTES = (UpdateNote(kb="KB5110001", text="left out, replaced by KB5120242"),)
 RESULT: dict[str, Any] = {
     "image_version": "20348.5499.26081201",
     "os_version": "20348.5499",
@@ -75,6 +76,6 @@ def test_a_preview_in_the_lock_marks_the_image(unchanged: bool) -> None:
 def test_a_failure_has_its_reason_before_the_notes() -> None:
     error = StageError("KB5120242: exit code 1\nand more", stage="install-update", code="update-failed")
     row = month_row("a", None, error, AUGUST, FEED)
-    assert (row.outcome, row.notes) == ("failed", ("KB5120242: exit code 1", *NOTES))
+    assert (row.outcome, row.failure, row.notes) == ("failed", "KB5120242: exit code 1", NOTES)
     # One that could not even be locked has no notes of its own.
-    assert month_row("a", None, error, None, FEED).notes == ("KB5120242: exit code 1",)
+    assert month_row("a", None, error, None, FEED).notes == ()

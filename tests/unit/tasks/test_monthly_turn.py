@@ -6,9 +6,9 @@ import pytest
 from azure.storage.blob import BlobLeaseClient
 
 from infra.azure.blob_storage import BUILDS_CONTAINER
-from infra.azure.layer_lease import LeaseLostError, try_acquire
+from infra.azure.layer_lease import try_acquire
 from infra.azure.session import Cloud
-from tasks.monthly_turn import SCOPE, monthly_turn, turn_digest
+from tasks.monthly_turn import SCOPE, TurnLostError, monthly_turn, turn_digest
 
 
 def _break_lease(cloud: Cloud, turn: str) -> None:
@@ -23,7 +23,7 @@ def test_a_turn_is_held_while_nobody_else_had_it(cloud: Cloud) -> None:
         turn.must_be_held()
         with monthly_turn(cloud, "2026-08", "b-week") as second:
             assert not second.is_ours
-            with pytest.raises(LeaseLostError, match="does not have the month's turn"):
+            with pytest.raises(TurnLostError, match="does not have the month's turn"):
                 second.must_be_held()
         turn.must_be_held()
 
@@ -35,8 +35,10 @@ def test_a_turn_that_another_run_took_is_no_longer_held(cloud: Cloud) -> None:
         other = try_acquire(cloud, scope=SCOPE, fingerprint=digest, holder="another run")
         assert other is not None
         with other:
-            with pytest.raises(LeaseLostError, match="does not have the month's turn") as caught:
+            with pytest.raises(TurnLostError, match="does not have the month's turn") as caught:
                 turn.must_be_held()
+            assert "the lease on the turn of 2026-09 preview was lost" in caught.value.what
+            assert "layer" not in f"{caught.value.title}: {caught.value}"
             assert "start the run again" in caught.value.hint
             assert "no lock was proposed" in caught.value.kept
             # What is not ours is not given back either.

@@ -11,6 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from images.updates.month_report import MonthOutcome, MonthReport, MonthRow
+from images.updates.update_note import UpdateNote
+
+
+def note(kb: str, text: str) -> UpdateNote:
+    return UpdateNote(kb=kb, text=text)
+
 
 MADE = datetime(2026, 8, 12, 19, 30, 5, tzinfo=UTC)
 BUILT = MonthRow(
@@ -24,7 +30,7 @@ BUILT = MonthRow(
     tests_passed=12,
     minutes=131.4,
     link="https://example.com/builds/windows-2022/image.vhd",
-    notes=("KB5110001 is left out: KB5120242 replaces it",),
+    notes=(note("KB5110001", "left out, replaced by KB5120242"),),
 )
 PREVIEW = MonthRow(
     image="windows-2025",
@@ -36,9 +42,9 @@ PREVIEW = MonthRow(
     previews=("KB9003335",),
 )
 UNCHANGED = MonthRow(
-    image="windows-2019", outcome="unchanged", new_build="17763.8880", version="17763.8880.26061001", notes=("no B release",)
+    image="windows-2019", outcome="unchanged", new_build="17763.8880", version="17763.8880.26061001", notes=(note("", "no B release"),)
 )
-FAILED = MonthRow(image="windows-2016", outcome="failed", notes=("KB5120242: exit code -2146498270",))
+FAILED = MonthRow(image="windows-2016", outcome="failed", failure="KB5120242: exit code -2146498270")
 
 
 def report(*rows: MonthRow, **more: Any) -> MonthReport:
@@ -56,7 +62,7 @@ def test_a_row_shows_old_and_new_build_kbs_tests_minutes_and_link() -> None:
         "tests passed": 12,
         "minutes": 131.4,
         "VHD": "https://example.com/builds/windows-2022/image.vhd",
-        "notes": "KB5110001 is left out: KB5120242 replaces it",
+        "notes": "KB5110001: left out, replaced by KB5120242",
     }
 
 
@@ -88,6 +94,30 @@ def test_the_report_tells_kbs_fixes_and_reasons() -> None:
     assert "- VHD: <https://example.com/builds/windows-2022/image.vhd>" in text
     assert "## windows-2016: failed\n\n- KB5120242: exit code -2146498270" in text
     assert "preview" not in text
+
+
+def test_each_fact_is_told_once_with_all_kbs_and_images_of_which_it_is_true() -> None:
+    replaced, release = "left out, replaced by KB9", note("", "no preview for Windows Server 2022 in 2026-08")
+    older = BUILT.model_copy(update={"image": "older", "notes": (release, *(note(kb, replaced) for kb in ("KB1", "KB2", "KB3")))})
+    newer = BUILT.model_copy(update={"image": "newer", "notes": (release, *(note(kb, replaced) for kb in ("KB2", "KB3")))})
+    told = report(older, newer).markdown().partition("## Notes\n\n")[2].splitlines()
+    assert told == [
+        "- no preview for Windows Server 2022 in 2026-08 (all images)",
+        "- KB1: left out, replaced by KB9 (older)",
+        "- KB2, KB3: left out, replaced by KB9 (all images)",
+    ]
+
+
+def test_notes_of_one_image_name_it_and_a_report_without_notes_has_no_section() -> None:
+    assert "## Notes\n\n- no B release (windows-2019)\n" in report(UNCHANGED).markdown()
+    assert "## Notes" not in report(FAILED).markdown()
+
+
+def test_a_cell_counts_what_would_make_it_long() -> None:
+    many = tuple(note(f"KB{number}", "left out, replaced by KB9") for number in range(1, 5))
+    row = FAILED.model_copy(update={"notes": (*many, note("KB5", "without a file"))})
+    assert row.cells()["notes"] == f"{FAILED.failure}; 4 updates: left out, replaced by KB9; KB5: without a file"
+    assert "- KB1, KB2, KB3, KB4: left out, replaced by KB9 (windows-2016)" in report(row).markdown()
 
 
 def test_a_run_without_images_says_so() -> None:
