@@ -50,6 +50,16 @@ def contacted(build: Build, vm: BuildVm) -> Iterator[GuestLink]:
             raise
 
 
+@contextmanager
+def another_link(build: Build, link: GuestLink) -> Iterator[GuestLink]:
+    """One more link to the guest of a link, for what another thread does there; its traffic counts as well."""
+    other = link.another()
+    try:
+        yield other
+    finally:
+        _leave(build, other)
+
+
 def _hangs(error: GuestLinkError | StageError) -> bool:
     return error.code == "timeout" if isinstance(error, StageError) else not isinstance(error, LinkStoppedError)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from tasks.make_lock import make_lock
 from tasks.refresh_lock import refresh_lock, refuse_alarms
 
 __all__ = ["lock_path", "make_lock", "resolve_lock", "usable_public_lock", "write_lock"]
+
+_ASKED_AT_ONCE = 4
 
 
 def resolve_lock(
@@ -51,7 +54,8 @@ def _still_served(lock: ImageLock, cloud: Cloud) -> bool:
     pinned += [(artifact.reference, artifact.digest) for artifact in lock.oci_artifacts]
     with make_client() as client:
         registry = Registry(client, cloud.profile.route, first_wait_s=cloud.profile.poll_interval_s)
-        return all(_has(registry, reference, digest) for reference, digest in pinned)
+        with ThreadPoolExecutor(_ASKED_AT_ONCE, thread_name_prefix="registry") as pool:
+            return all(pool.map(lambda pin: _has(registry, *pin), pinned))
 
 
 def _has(registry: Registry, reference: str, digest: str) -> bool:

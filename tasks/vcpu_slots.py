@@ -27,6 +27,7 @@ class VcpuSlots:
         self._quota = profile.vcpu_quota if profile is not None else None
         # The stand-in's cores are not Azure's, although it says it is in the same region.
         self._name = quota_name(f"{profile.name}-{profile.location}") if profile is not None else ""
+        self._is_there = False
         self._lock = threading.Lock()
         self._held: dict[Role, ExitStack] = {}
         self._giving_back: list[threading.Thread] = []
@@ -37,7 +38,9 @@ class VcpuSlots:
             return
         # The first size is the one that is nearly always had; `settle` counts what a larger one takes more.
         wanted = vcpus_of(self._profile.vm_sizes[0])
-        ensure_quota(self._name, self._quota)
+        if not self._is_there:
+            ensure_quota(self._name, self._quota)
+            self._is_there = True
 
         def pause(seconds: float) -> None:
             must_go_on()

@@ -53,8 +53,13 @@ class CapturedVhd:
 
 
 @contextmanager
-def disk_read_access(cloud: Cloud, group: str, disk_name: str, *, duration_s: int = ACCESS_S) -> Iterator[SecretStr]:
-    """A read SAS of a managed disk, revoked at the end whatever happens. Raises CloudError."""
+def disk_read_access(
+    cloud: Cloud, group: str, disk_name: str, *, duration_s: int = ACCESS_S, wait_for_end: bool = True
+) -> Iterator[SecretStr]:
+    """A read SAS of a managed disk, revoked at the end whatever happens. Raises CloudError.
+
+    Without `wait_for_end` the revocation is only begun: for a disk that nothing is done with for some minutes.
+    """
     from azure.mgmt.compute.models import GrantAccessData
 
     disks = cloud.compute.disks
@@ -63,7 +68,7 @@ def disk_read_access(cloud: Cloud, group: str, disk_name: str, *, duration_s: in
     def revoke() -> None:
         cloud.wait.finish(
             f"revoke read access to disk {disk_name}",
-            lambda polling: disks.begin_revoke_access(group, disk_name, polling=polling),
+            lambda polling: disks.begin_revoke_access(group, disk_name, polling=polling if wait_for_end else False),
             deadline_s=ACCESS_DEADLINE_S,
         )
 
@@ -103,7 +108,8 @@ def capture(
     # A generalized VM never starts again, so its disk stands for its content. The next attempt's disk has the same name.
     identity = f"disk-{disk_unique_id(cloud, vm)}"
     with blobs.client(name) as target:
-        with disk_read_access(cloud, vm.resource_group, vm.os_disk_name) as source:
+        # The disk stays until the tests of the VHD are over.
+        with disk_read_access(cloud, vm.resource_group, vm.os_disk_name, wait_for_end=False) as source:
             on_event(f"copying disk {vm.os_disk_name} to {blobs.container}/{blobs.blob_name(name)}")
             outcome = copy_on_server(cloud, source, target, identity=identity, on_progress=on_progress, on_event=on_event)
         with _unsound_is_removed(target):

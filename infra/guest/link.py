@@ -46,7 +46,8 @@ class GuestLink:
         self._limits = limits or LinkLimits()
         self._package = package or build_package()
         self._meter = TrafficMeter()
-        self._connection = GuestConnection(endpoint, self._limits, self._meter, stopping or threading.Event())
+        self._stopping = stopping or threading.Event()
+        self._connection = GuestConnection(endpoint, self._limits, self._meter, self._stopping)
         self._runner = ScriptRunner(self._connection, self._limits, self._meter, renew)
         self._scripts_are_there = False
         self._over = False
@@ -67,6 +68,13 @@ class GuestLink:
     def traffic(self) -> LinkTraffic:
         """What crossed this link so far."""
         return self._meter.total
+
+    def another(self) -> GuestLink:
+        """One more link to the same guest, for another thread; the caller closes it. It never makes first contact again."""
+        self._must_be_open()
+        other = GuestLink(self.endpoint, limits=self._limits, package=self._package, stopping=self._stopping)
+        other._scripts_are_there = self._scripts_are_there
+        return other
 
     def upload_scripts(self) -> StageResult:
         """Bring the scripts to the guest; done by itself before the first stage of a link, since the guest may hold older ones."""

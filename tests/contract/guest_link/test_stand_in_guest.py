@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from pypsrp.shell import Process, SignalCode, WinRS
@@ -19,6 +21,7 @@ from infra.guest.faults import GuestSilentError, LinkRefusedError
 from infra.guest.link import GuestLink
 from infra.guest.package import build_package, file_command
 from infra.local.guest.remoting import winrm_start
+from infra.local.latency import LatencyProfile
 from infra.local.machine.disk import MachineDisk
 from tests.contract.guest_link.build_guest import LIMITS, VM_ID, BuildGuest, wait_for
 
@@ -151,3 +154,16 @@ def test_stuck_sysprep_is_told_apart(build: BuildGuest) -> None:
         )
         link.generalize(wanted, run_id="g")
     assert caught.value.code == "sysprep-stuck"
+
+
+def test_another_link_works_while_the_first_one_waits_for_its_stage(base_disk: Path, tmp_path: Path) -> None:
+    slow = LatencyProfile(scale=1, minutes={"guest.install-feature": 3 / 60})
+    with BuildGuest(base_disk, tmp_path / "disks", slow) as guest, GuestLink(guest.contact(), limits=LIMITS) as link:
+        link.upload_scripts()
+        with ThreadPoolExecutor(1) as pool, link.another() as other:
+            feature = pool.submit(link.run_stage, INSTALL_FEATURE, FeatureInput(features=("Containers",)), run_id="feature")
+            assert other.run_stage(SET_IDENTITY, VhdIdentityInput(vhd_id=str(uuid4())), run_id="identity").changed
+            assert not feature.done()
+            # Its own connection and its own account of it: the scripts crossed the first link.
+            assert other.traffic.sent_bytes < link.traffic.sent_bytes
+        assert feature.result().changed
