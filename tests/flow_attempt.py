@@ -82,7 +82,7 @@ class Attempt:
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
-        ends_at = time.monotonic() + 20
+        ends_at = time.monotonic() + 60
         while True:
             with get_client(sync_client=True) as client:
                 runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[self.flow_run_id])))
@@ -239,7 +239,7 @@ def checkpoints_of(cloud: Cloud, image: str, scope: str = PUBLIC) -> dict[str, C
 
 def standin_status(cloud: Cloud) -> dict[str, Any]:
     """What the stand-in says about itself."""
-    status: dict[str, Any] = httpx.get(f"{cloud.profile.arm_endpoint}/_standin/status", timeout=10).raise_for_status().json()
+    status: dict[str, Any] = httpx.get(f"{cloud.profile.arm_endpoint}/_standin/status", timeout=60).raise_for_status().json()
     return status
 
 

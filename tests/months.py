@@ -75,7 +75,7 @@ def monthly_run(cloud: Cloud, day: str, /, *images: str, as_of: str = "", **para
 
 def pretend(cloud: Cloud, day: str | None) -> None:
     """Let the stand-in be on a day; on none, everything that it knows has been released."""
-    httpx.put(f"{cloud.profile.arm_endpoint}/_standin/date", json={"date": day}, timeout=10).raise_for_status()
+    httpx.put(f"{cloud.profile.arm_endpoint}/_standin/date", json={"date": day}, timeout=60).raise_for_status()
 
 
 @contextmanager

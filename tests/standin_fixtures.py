@@ -72,13 +72,13 @@ class FaultControl:
 
     def __call__(self, *rules: dict[str, Any], profile: str | None = None, seed: int = 1) -> None:
         """Put these rules, and those of a named fault profile, in the place of the ones before."""
-        response = httpx.put(self._url, json={"seed": seed, "profile": profile, "rules": list(rules)}, timeout=10)
+        response = httpx.put(self._url, json={"seed": seed, "profile": profile, "rules": list(rules)}, timeout=60)
         assert response.status_code == httpx.codes.OK, response.text
 
     def struck(self) -> dict[str, int]:
         """How often each point's faults struck since they were set; keyed by point and code."""
         counted: dict[str, int] = {}
-        for counter in httpx.get(self._url, timeout=10).raise_for_status().json()["counters"]:
+        for counter in httpx.get(self._url, timeout=60).raise_for_status().json()["counters"]:
             name = f"{counter['point']} {counter['code']}"
             counted[name] = counted.get(name, 0) + counter["struck"]
         return counted

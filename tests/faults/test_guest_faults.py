@@ -105,7 +105,7 @@ def test_a_failed_build_does_not_wait_for_its_other_guests(
     faults(silent, refused)
 
     def hold_the_build_until_the_other_guest_is_asked(event: StepEvent) -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while event.kind == "start" and event.step == "Cached files" and not faults.struck()["guest.winrm dropped"]:
             assert time.monotonic() < deadline
             time.sleep(0.05)

@@ -273,7 +273,7 @@ def test_a_terminated_run_leaves_no_machine_and_no_folder(fixable: str, cloud: C
         assert len(groups_in(cloud, scope)) >= 2
         os.kill(running.process.pid, signal.SIGTERM)
         running.end()
-    ends_at = time.monotonic() + 30
+    ends_at = time.monotonic() + 60
     while left := [group for group in groups_in(cloud, scope) if "checkpoints" not in group]:
         assert time.monotonic() < ends_at, left
         time.sleep(0.2)

@@ -24,7 +24,7 @@ Groups = Callable[[str], list[str]]
 
 
 def _wait_until_gone(groups: Callable[[], list[str]]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while groups():
         assert time.monotonic() < deadline
         time.sleep(0.05)

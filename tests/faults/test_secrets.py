@@ -52,7 +52,7 @@ def test_no_secret_is_in_the_prefect_database(stormy: StormyBuild, check: Check)
     # Flow and task runs, their states, parameters and logs, events, artifacts, blocks: all of it is in these files.
     files = sorted(database.parent.glob(f"{database.name}*"))
     # Logs go there in batches, some time after they were written.
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while b"delete the build's resources: built in" not in b"".join(file.read_bytes() for file in files):
         assert time.monotonic() < deadline
         time.sleep(0.1)

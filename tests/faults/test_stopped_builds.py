@@ -25,7 +25,7 @@ from tests.faults.conftest import bare, layered
 from tests.flow_attempt import let_leases_run_out
 from tests.standin_fixtures import command, write_definition
 
-PATIENCE_S = 30.0
+PATIENCE_S = 90.0
 
 
 @dataclass
@@ -140,7 +140,7 @@ def test_a_build_whose_prefect_server_is_killed_leaves_nothing_and_goes_on_when_
     with running_build(path, "checkpoint os") as build:
         (server,) = [child for child in build.children if "server" in child.cmdline() and "prefect" in child.cmdline()]
         server.kill()
-        output, _ = build.process.communicate(timeout=4 * PATIENCE_S)
+        output, _ = build.process.communicate(timeout=2 * PATIENCE_S)
         assert build.process.returncode == ConfigurationError.exit_code, output
         assert "the Prefect server does not answer any more" in output
         assert "delete the build's resources" in output

@@ -191,7 +191,7 @@ def test_a_run_that_is_cancelled_leaves_nothing(
         running.wait_for(moment)
         # As Prefect's runner ends a run that is cancelled.
         running.process.terminate()
-        running.end(timeout_s=30)
+        running.end(timeout_s=90)
     assert [name for name in resource_groups() if run_id.hex[:12] in name] == []
     assert [machine for machine in standin_status(cloud)["machines"] if run_id.hex[:12] in machine["id"]] == []
 

@@ -30,7 +30,7 @@ def pretend(profile: CloudProfile) -> Iterator[Callable[[str | None], None]]:
     """Puts the stand-in on a day; it pretends none after the test."""
 
     def put(day: str | None) -> None:
-        httpx.put(f"{profile.arm_endpoint}/_standin/date", json={"date": day}, timeout=10).raise_for_status()
+        httpx.put(f"{profile.arm_endpoint}/_standin/date", json={"date": day}, timeout=60).raise_for_status()
 
     yield put
     put(None)
