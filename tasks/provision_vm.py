@@ -14,7 +14,7 @@ from infra.azure.checkpoint_restore import restore_disk
 from infra.azure.checkpoint_state import Checkpoint
 from infra.azure.resource_group import delete_group, find_group
 from infra.azure.vm_request import BuildVm, ExistingDisk, MakeSource, MarketplaceImage, Role, VmRequest, VmSource
-from infra.prefect.server import free_port
+from infra.guest.guest_port import guest_port
 from tasks.build import Build
 from tasks.progress import Step, run_logger
 from tasks.step_task import step_task
@@ -30,7 +30,7 @@ def vm_request(
         generation=plan.base.generation.value,
         os_disk_gib=plan.os_disk_gib,
         # Where all guests share one address, each has a port of its own.
-        winrm_port=build.cloud.profile.winrm_port or free_port(),
+        winrm_port=build.cloud.profile.winrm_port or guest_port(),
         role=role,
         tags=tags or {},
     )

@@ -64,10 +64,10 @@ from infra.azure.vm_power import deallocate, generalize, wait_for_power_state
 from infra.azure.vm_request import BuildVm, ManagedImage, MarketplaceImage, Role, VmRequest, VmSource
 from infra.guest.contact import first_contact
 from infra.guest.endpoint import GuestEndpoint
+from infra.guest.guest_port import guest_port
 from infra.guest.limits import LinkLimits
 from infra.guest.link import GuestLink
 from infra.guest.package import guest_scripts
-from infra.prefect.server import free_port
 from infra.profiles import load_profile
 from tasks.resolve_lock import resolve_lock
 from tasks.supply import artifacts_of
@@ -133,7 +133,7 @@ class Reference:
             source=source,
             generation=self.plan.base.generation.value,
             os_disk_gib=self.plan.os_disk_gib,
-            winrm_port=self.cloud.profile.winrm_port or free_port(),
+            winrm_port=self.cloud.profile.winrm_port or guest_port(),
             role=role,
         )
         address = self.cloud.profile.source_address
