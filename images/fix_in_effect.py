@@ -27,10 +27,8 @@ def fix_cases(fix: PrivateFix, found: FixTestResult) -> list[E2ECase]:
     return [_case(name, problem) for name, problem in _checks(fix, found)]
 
 
-def lost_switches(fix: PrivateFix | None, inventory: Inventory) -> list[E2ECase]:
+def lost_switches(fix: PrivateFix, inventory: Inventory) -> list[E2ECase]:
     """A failed check when a value that switches the fix on is not set any more; nothing otherwise, since values alone are no fix."""
-    if fix is None:
-        return []
     lost = len(compare_registry(fix.registry, inventory))
     problem = _lost(lost, len(fix.registry), "registry values that switch it on", "not set any more")
     return [_case("it is switched on", problem)] if lost else []

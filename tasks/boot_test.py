@@ -14,7 +14,6 @@ from images.bootstrap import CACHE_ROOT, bootstrap_versions
 from images.definition import E2ESuite, ImageDefinition
 from images.e2e import E2ECase, E2EReport, render_junit
 from images.errors import BootTestError, CloudError
-from images.fix_in_effect import lost_switches
 from images.lock import ImageLock
 from images.plan import BuildPlan
 from images.stages.boot import (
@@ -63,12 +62,13 @@ def boot_test(
     """
     build.must_go_on()
     with build.timings.step("boot test VM") as step:
+        build.slots.take("test", step.progress, build.must_go_on)
+        build.must_go_on()
 
         def bootable(group: str) -> ManagedImage:
-            image_id = make_image(build.cloud, group, "boot-test", vhd_url, generation=plan.base.generation.value, tags=build.tags)
-            build.slots.take("test", step.progress, build.must_go_on)
-            build.must_go_on()
-            return ManagedImage(image_id)
+            return ManagedImage(
+                make_image(build.cloud, group, "boot-test", vhd_url, generation=plan.base.generation.value, tags=build.tags)
+            )
 
         vm = provision(build.cloud, vm_request(build, plan, bootable, role="test"), build.tags, step.progress)
         build.slots.settle("test", vm.size, step.progress)
@@ -80,7 +80,7 @@ def boot_test(
             if not again:
                 break
             cases += run_suites(build, vm, link, image, [E2ESuite(suite) for suite in again], attempt=attempt)
-        return cases + prove_fix(build, link, plan.fix)
+        return cases + prove_fix(build, link, definition, plan.fix)
 
 
 def run_suites(
@@ -95,7 +95,7 @@ def run_suites(
     """The cases of those of the suites that run on the image itself; `attempt` counts up when they are run again on the same VM.
 
     Raises StageError and GuestLinkError when a suite's own script fails. The node bootstrap cuts the VM off from the Internet, for good;
-    the inventory of the first boot, which looks at other folders, is taken beside it.
+    the inventory of the first boot, which looks at other folders, is taken beside it, or before the networking suite when that runs.
     """
     definition, lock, _ = image
     again = "" if attempt == 1 else f", attempt {attempt}"
@@ -162,8 +162,7 @@ def _promised_inventory(build: Build, link: GuestLink, image: tuple[ImageDefinit
     looked_at = inventory_input(definition, plan.fix)
     inventory = run_stage(build, link, GET_INVENTORY, looked_at, InventoryResult, attempt=f"boot test{again}").inventory
     differences = compare_with_promise(definition, lock, plan, inventory)
-    promised = _case(E2ESuite.FIRST_BOOT, "inventory is what was promised", "; ".join(differences[:20]))
-    return [promised, *lost_switches(plan.fix, inventory)]
+    return [_case(E2ESuite.FIRST_BOOT, "inventory is what was promised", "; ".join(differences[:20]))]
 
 
 def _networking(build: Build, link: GuestLink, again: str) -> list[E2ECase]:

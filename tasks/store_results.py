@@ -108,8 +108,7 @@ def upload_documents(build: Build, blobs: BuildBlobs) -> None:
     """Every document of the build's folder in its blob folder. Raises CloudError."""
     documents = [path for path in sorted(build.folder.iterdir()) if path.name != VHD_NAME and path.suffix in _CONTENT_TYPES]
     with ThreadPoolExecutor(max_workers=_UPLOADS, thread_name_prefix="document") as pool:
-        for _ in pool.map(lambda path: blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix]), documents):
-            continue
+        list(pool.map(lambda path: blobs.put_file(path.name, path, _CONTENT_TYPES[path.suffix]), documents))
 
 
 def write_timings(build: Build) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from images.errors import AllocationError, ConfigurationError
+from images.errors import AllocationError, CancelledError, ConfigurationError
 from infra.azure.profile import CloudProfile
 from infra.azure.vm_request import Role
 from infra.azure.vm_size import vcpus_of
@@ -28,6 +28,7 @@ class VcpuSlots:
         # The stand-in's cores are not Azure's, although it says it is in the same region.
         self._name = quota_name(f"{profile.name}-{profile.location}") if profile is not None else ""
         self._is_there = False
+        self._over = False
         self._lock = threading.Lock()
         self._held: dict[Role, ExitStack] = {}
         self._giving_back: list[threading.Thread] = []
@@ -36,6 +37,8 @@ class VcpuSlots:
         """Wait until the quota has room for one more VM; raises ConfigurationError when it never will, and what `must_go_on` raises."""
         if self._profile is None or self._quota is None:
             return
+        # What this build has given back must not be what it waits for.
+        self._join()
         # The first size is the one that is nearly always had; `settle` counts what a larger one takes more.
         wanted = vcpus_of(self._profile.vm_sizes[0])
         if not self._is_there:
@@ -49,7 +52,12 @@ class VcpuSlots:
         stack = ExitStack()
         stack.enter_context(occupied(self._name, wanted, on_event=on_event, poll_s=self._profile.poll_interval_s, pause=pause))
         with self._lock:
-            previous, self._held[role] = self._held.get(role), stack
+            late, previous = self._over, self._held.get(role)
+            if not late:
+                self._held[role] = stack
+        if late:
+            stack.close()
+            raise CancelledError("the build has ended", hint="the first error says why")
         if previous is not None:
             previous.close()
 
@@ -62,10 +70,16 @@ class VcpuSlots:
             stack = self._held.get(role)
         if more <= 0 or stack is None:
             return
-        try:
-            stack.enter_context(occupied(self._name, more, 0.0, on_event=on_event))
-        except (AllocationError, ConfigurationError) as error:
-            on_event(f"a larger VM than planned: {error.what}")
+        with ExitStack() as additional:
+            try:
+                additional.enter_context(occupied(self._name, more, 0.0, on_event=on_event))
+            except (AllocationError, ConfigurationError) as error:
+                on_event(f"a larger VM than planned: {error.what}")
+                return
+            with self._lock:
+                # Those of a VM that has gone meanwhile go back at once.
+                if self._held.get(role) is stack:
+                    stack.push(additional.pop_all())
 
     def give_back(self, role: Role) -> None:
         """The VM of this role is gone, or deallocated; returns at once, since the build goes on without its slots."""
@@ -78,8 +92,13 @@ class VcpuSlots:
         thread.start()
 
     def give_back_all(self) -> None:
-        """The build has ended; returns when Prefect has been told."""
+        """The build has ended, and takes no more; returns when Prefect has been told."""
+        with self._lock:
+            self._over = True
         for role in list(self._held):
             self.give_back(role)
-        for thread in self._giving_back:
+        self._join()
+
+    def _join(self) -> None:
+        for thread in list(self._giving_back):
             thread.join()

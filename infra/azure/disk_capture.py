@@ -58,17 +58,17 @@ def disk_read_access(
 ) -> Iterator[SecretStr]:
     """A read SAS of a managed disk, revoked at the end whatever happens. Raises CloudError.
 
-    Without `wait_for_end` the revocation is only begun: for a disk that nothing is done with for some minutes.
+    Without `wait_for_end` the revocation is only begun when all went well: for a disk that nothing is done with for some minutes.
     """
     from azure.mgmt.compute.models import GrantAccessData
 
     disks = cloud.compute.disks
     grant = GrantAccessData({"access": "Read", "durationInSeconds": duration_s, "fileFormat": "VHD"})
 
-    def revoke() -> None:
+    def revoke(*, wait: bool) -> None:
         cloud.wait.finish(
             f"revoke read access to disk {disk_name}",
-            lambda polling: disks.begin_revoke_access(group, disk_name, polling=polling if wait_for_end else False),
+            lambda polling: disks.begin_revoke_access(group, disk_name, polling=polling if wait else False),
             deadline_s=ACCESS_DEADLINE_S,
         )
 
@@ -82,9 +82,9 @@ def disk_read_access(
     except BaseException:
         # The first error counts; a grant that can not be revoked now ends by itself.
         with suppress(CloudError):
-            revoke()
+            revoke(wait=True)
         raise
-    revoke()
+    revoke(wait=wait_for_end)
 
 
 def capture(

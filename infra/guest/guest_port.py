@@ -14,8 +14,8 @@ _FIRST, _COUNT = 20_000, 12_000
 From the choice of a port to the guest's first listening a VM is made: a port of theirs could be somebody else's by then.
 """
 _STEP = 97
-"""Processes that run at the same time begin this far apart, and a process makes fewer guests than that at a time."""
-_offsets = itertools.count(os.getpid() * _STEP)
+"""So far apart processes begin, unless their ids differ by a multiple of 123; a process makes fewer guests than that at a time."""
+_offsets = itertools.count(os.getpid() % (_COUNT // _STEP) * _STEP)
 
 
 def guest_port() -> int:

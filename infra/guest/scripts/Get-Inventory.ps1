@@ -73,7 +73,8 @@ function Get-InstalledCapability {
     # Full names of the installed capabilities.
     [CmdletBinding()]
     param()
-    $names = @(Get-WindowsCapability -Online | Where-Object -FilterScript { [string]$_.State -eq 'Installed' } | ForEach-Object -Process { [string]$_.Name })
+    # Without LimitAccess it asks Windows Update as well, which a machine that is cut off from the Internet waits for.
+    $names = @(Get-WindowsCapability -Online -LimitAccess | Where-Object -FilterScript { [string]$_.State -eq 'Installed' } | ForEach-Object -Process { [string]$_.Name })
     ConvertTo-OrdinalOrder -Item $names -Key $names
 }
 

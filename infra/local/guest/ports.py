@@ -21,7 +21,7 @@ class PortClaims:
 
     A claim is a socket that is bound but does not listen: connections to it are refused as those to a machine that is off, and the kernel
     gives its port to nobody who asks for a free one. SO_REUSEADDR lets a listener join it on Linux (socket(7): unless another one
-    listens there already).
+    listens there already), and on Linux only.
     """
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -114,6 +115,11 @@ def test_a_vm_lives_through_a_build(arm: Cloud, base: MarketplaceImage, tags: Bu
     captured = read_back(blobs, vhd, hash_page_blob)
     again = read_back(blobs, capture(arm, vm, blobs), hash_page_blob)
     assert (again.method, again.sha256) == ("there", captured.sha256)
+    # Nobody waits for it, but the disk's read access ends.
+    ends_at = time.monotonic() + 60
+    while (disk := arm.compute.disks.get(vm.resource_group, vm.os_disk_name).properties) is None or disk.disk_state == "ActiveSAS":
+        assert time.monotonic() < ends_at
+        time.sleep(0.05)
     note_sha256(blobs, captured)
     with blobs.client("image.vhd") as blob:
         assert blob.get_blob_properties().metadata["winvhd_sha256"] == captured.sha256

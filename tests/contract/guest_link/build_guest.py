@@ -97,6 +97,13 @@ class BuildGuest:
             set_account(boot.disk, BUILD_ACCOUNT, secrets.token_urlsafe(16))
         self.host.restart_winrm(self.vm_id)
 
+    def tasks(self) -> frozenset[str]:
+        """Run ids of the stages that run as tasks now."""
+        boot = self.host._vms[self.vm_id.lower()].boot
+        assert boot is not None
+        assert boot.guest is not None
+        return boot.guest.tasks.running()
+
     def fail(self, point: str, code: str, **options: int) -> None:
         self.faults.replace(FaultPlan(rules=(FaultRule(point=point, fault=Fault(code=code), **options),)))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from images.errors import StageError
 from images.stages.finish import GENERALIZE, SET_IDENTITY, TEST_FREE_SPACE, FreeSpaceInput, GeneralizeInput, VhdIdentityInput
 from images.stages.link import GUEST_FOLDER, READ_OUTPUT, START_TASK, ReadOutputInput, StartTaskInput
 from images.stages.system import GET_GUEST_STATE, INSTALL_FEATURE, SET_WINRM_START, FeatureInput, FeatureResult, WinRmStartModeInput
-from infra.guest.faults import GuestSilentError, LinkRefusedError
+from infra.guest.faults import GuestSilentError, LinkRefusedError, LinkStoppedError
 from infra.guest.link import GuestLink
 from infra.guest.package import build_package, file_command
 from infra.local.guest.remoting import winrm_start
@@ -157,13 +158,20 @@ def test_stuck_sysprep_is_told_apart(build: BuildGuest) -> None:
 
 
 def test_another_link_works_while_the_first_one_waits_for_its_stage(base_disk: Path, tmp_path: Path) -> None:
-    slow = LatencyProfile(scale=1, minutes={"guest.install-feature": 3 / 60})
-    with BuildGuest(base_disk, tmp_path / "disks", slow) as guest, GuestLink(guest.contact(), limits=LIMITS) as link:
+    slow = LatencyProfile(scale=1, minutes={"guest.install-feature": 10})
+    stopping = threading.Event()
+    with BuildGuest(base_disk, tmp_path / "disks", slow) as guest, GuestLink(guest.contact(), limits=LIMITS, stopping=stopping) as link:
         link.upload_scripts()
         with ThreadPoolExecutor(1) as pool, link.another() as other:
             feature = pool.submit(link.run_stage, INSTALL_FEATURE, FeatureInput(features=("Containers",)), run_id="feature")
+            wait_for(lambda: guest.tasks() == {"feature"})
             assert other.run_stage(SET_IDENTITY, VhdIdentityInput(vhd_id=str(uuid4())), run_id="identity").changed
             assert not feature.done()
             # Its own connection and its own account of it: the scripts crossed the first link.
             assert other.traffic.sent_bytes < link.traffic.sent_bytes
-        assert feature.result().changed
+            # What stops the build stops both.
+            stopping.set()
+            with pytest.raises(LinkStoppedError):
+                feature.result(60)
+            with pytest.raises(LinkStoppedError):
+                other.state()

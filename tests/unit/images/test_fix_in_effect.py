@@ -68,7 +68,7 @@ def test_a_switch_that_is_set_proves_nothing_and_one_that_is_lost_does() -> None
     switched = fix(FixKind.EXE).model_copy(update={"registry": settings})
     values = [RegistryValue(path=r"HKLM:\SOFTWARE\Fix", name=name, type="REG_DWORD", value=1) for name in ("on", "level")]
     there = small_inventory(registry=tuple(values))
-    assert lost_switches(switched, there) == lost_switches(None, there) == []
+    assert lost_switches(switched, there) == []
     cases = lost_switches(switched, small_inventory(registry=tuple(values[:1])))
     assert in_effect(cases) is False
     assert what_was_lost(cases) == "1 of 2 registry values that switch it on is not set any more"
