@@ -286,8 +286,9 @@ def test_the_folders_of_a_killed_run_are_found_by_the_purge(fixable: str, cloud:
     with in_a_process(validate_private_fix, flow_run_id, Moment("start", "Private fix")) as running:
         assert running.end()[0] == -signal.SIGKILL
     (found,) = [work for work in private_work(cloud) if work.scope == scope]
-    assert sorted(Path(folder).name for folder in found.folders) == sorted(f"{side}-{scope[8:]}" for side in ("baseline", "patched"))
-    # How far the other side was by then is a matter of chance.
+    # How far the other side was by then is a matter of chance: its folder goes when it is done.
+    folders = {Path(folder).name for folder in found.folders}
+    assert {f"patched-{scope[8:]}"} <= folders <= {f"{side}-{scope[8:]}" for side in ("baseline", "patched")}
     assert f"winvhd-patched-{scope[8:]}" in found.groups
     assert f"patched-{scope[8:]}" in found.running
     assert purge_scope(cloud, scope, lambda _: None).problems == ()
