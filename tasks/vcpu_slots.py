@@ -89,7 +89,8 @@ class VcpuSlots:
                 return
             thread = threading.Thread(target=stack.close, name=f"give back {role}", daemon=True)
             self._giving_back.append(thread)
-        thread.start()
+            # Under the lock: a thread that has not started can not be joined.
+            thread.start()
 
     def give_back_all(self) -> None:
         """The build has ended, and takes no more; returns when Prefect has been told."""
@@ -100,5 +101,7 @@ class VcpuSlots:
         self._join()
 
     def _join(self) -> None:
-        for thread in list(self._giving_back):
+        with self._lock:
+            giving_back = list(self._giving_back)
+        for thread in giving_back:
             thread.join()
