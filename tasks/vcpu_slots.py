@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from images.errors import AllocationError, CancelledError, ConfigurationError
+from images.errors import AllocationError, ConfigurationError
 from infra.azure.profile import CloudProfile
 from infra.azure.vm_request import Role
 from infra.azure.vm_size import vcpus_of
@@ -28,7 +28,6 @@ class VcpuSlots:
         # The stand-in's cores are not Azure's, although it says it is in the same region.
         self._name = quota_name(f"{profile.name}-{profile.location}") if profile is not None else ""
         self._is_there = False
-        self._over = False
         self._lock = threading.Lock()
         self._held: dict[Role, ExitStack] = {}
         self._giving_back: list[threading.Thread] = []
@@ -52,14 +51,15 @@ class VcpuSlots:
         stack = ExitStack()
         stack.enter_context(occupied(self._name, wanted, on_event=on_event, poll_s=self._profile.poll_interval_s, pause=pause))
         with self._lock:
-            late, previous = self._over, self._held.get(role)
-            if not late:
-                self._held[role] = stack
-        if late:
-            stack.close()
-            raise CancelledError("the build has ended", hint="the first error says why")
+            previous, self._held[role] = self._held.get(role), stack
         if previous is not None:
             previous.close()
+        try:
+            must_go_on()
+        except BaseException:
+            # All may have been given back before these were taken.
+            self.give_back(role)
+            raise
 
     def settle(self, role: Role, size: str, on_event: Callable[[str], None]) -> None:
         """Count what a VM of this size takes more than was taken for it; when the quota has no more, that is only said: the VM is there."""
@@ -93,9 +93,7 @@ class VcpuSlots:
             thread.start()
 
     def give_back_all(self) -> None:
-        """The build has ended, and takes no more; returns when Prefect has been told."""
-        with self._lock:
-            self._over = True
+        """The build has ended; returns when Prefect has been told. One that is stopping must say so to `take` before."""
         for role in list(self._held):
             self.give_back(role)
         self._join()

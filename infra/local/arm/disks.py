@@ -15,6 +15,7 @@ from infra.local.arm.exchange import COMPUTE, Answer, Call, Route
 from infra.local.arm.kinds import DISK, SNAPSHOT
 from infra.local.arm.marketplace import PlatformImage, platform_image
 from infra.local.arm.network import plain_routes
+from infra.local.arm.page_blobs import without_token
 from infra.local.arm.removal import Removal
 from infra.local.contracts import BaseImageReference
 from infra.local.state import Json, Resource
@@ -91,6 +92,8 @@ class Disks:
         source = creation.get("sourceUri")
         if not source or not creation.get("storageAccountId"):
             raise invalid("createOption Import needs 'sourceUri' and 'storageAccountId'.", "creationData")
+        # Its token is needed once, and is nobody's business afterwards.
+        creation["sourceUri"] = without_token(source)
         disk.properties.setdefault("hyperVGeneration", "V1")
         size_gib = checked_size_gib(disk.properties.get("diskSizeGB"), 1)
         disk.properties["diskSizeGB"] = size_gib
@@ -128,7 +131,10 @@ def inherit(target: Resource, source: Resource, size_gib: int) -> None:
 def refuse_other_source(creation: Json, existing: Resource) -> None:
     """Raises ArmError when a PUT names another source than the one that a disk or snapshot was made from."""
     made_from = {name: value for name, value in existing.properties["creationData"].items() if name != "sourceUniqueId"}
-    if {name: value for name, value in creation.items() if name != "sourceUniqueId"} != made_from:
+    asked = {name: value for name, value in creation.items() if name != "sourceUniqueId"}
+    if "sourceUri" in asked:
+        asked["sourceUri"] = without_token(asked["sourceUri"])
+    if asked != made_from:
         raise ArmError(409, "PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.", target="creationData")
 
 

@@ -78,7 +78,7 @@ class PageBlobs:
             try:
                 properties = blob.get_blob_properties()
                 if properties.blob_type != BlobType.PAGEBLOB:
-                    raise invalid(f"The source blob {_bare(url)} is not a page blob.", "blobUri")
+                    raise invalid(f"The source blob {without_token(url)} is not a page blob.", "blobUri")
                 file.truncate(properties.size)
                 for span in blob.list_page_ranges():
                     if span.cleared or span.start is None or span.end is None:
@@ -89,7 +89,7 @@ class PageBlobs:
                         file.write(blob.download_blob(offset=offset, length=length).readall())
             except HttpResponseError as error:
                 code = str(getattr(error, "error_code", None) or "BlobNotAccessible")
-                raise invalid(f"The source blob {_bare(url)} can not be read: {code}.", "blobUri") from error
+                raise invalid(f"The source blob {without_token(url)} can not be read: {code}.", "blobUri") from error
         check_footer(target)
 
     def made_in(self, path: str) -> float:
@@ -111,7 +111,7 @@ class PageBlobs:
         bare, _, token = url.partition("?")
         account = bare.removeprefix(f"{self._endpoint}/").split("/", 1)[0]
         if not bare.startswith(f"{self._endpoint}/") or account not in self._keys:
-            raise invalid(f"The storage account of {_bare(url)} was not found in this subscription.", "blobUri")
+            raise invalid(f"The storage account of {without_token(url)} was not found in this subscription.", "blobUri")
         return BlobClient.from_blob_url(url) if token else BlobClient.from_blob_url(url, credential=self._credential(account))
 
     def _credential(self, account: str) -> dict[str, str]:
@@ -147,6 +147,6 @@ def check_footer(vhd: Path) -> None:
         raise ArmError(400, "InvalidVhd", f"The VHD's virtual size of {size - 512} bytes is not a whole number of MiB.")
 
 
-def _bare(url: str) -> str:
+def without_token(url: str) -> str:
     """The URL without its token."""
     return url.partition("?")[0]

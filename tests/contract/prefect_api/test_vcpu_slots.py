@@ -33,11 +33,15 @@ def test_a_build_never_waits_for_what_it_has_just_given_back(small: CloudProfile
         pass
 
 
-def test_a_build_that_has_ended_takes_nothing(small: CloudProfile) -> None:
+def test_a_build_that_was_stopped_keeps_nothing(small: CloudProfile) -> None:
+    def stopped() -> None:
+        raise CancelledError("the build is stopping", hint="the first error says why")
+
     ended = VcpuSlots(small)
     ended.give_back_all()
     with pytest.raises(CancelledError):
-        ended.take("test", lambda _: None, _nothing)
+        ended.take("test", pytest.fail, stopped)
+    ended.give_back_all()
     other = VcpuSlots(small)
     other.take("build", pytest.fail, _nothing)
     other.give_back_all()
