@@ -106,10 +106,10 @@ def run_suites(
         if E2ESuite.FIRST_BOOT in suites:
             first = _first_boot(build, link, again)
             looking = pool.submit(copy_context().run, _promised_inventory, build, other, image, again)
-        if looking is not None and E2ESuite.NETWORKING in suites:
-            # The pods of that suite are not part of the image.
-            wait([looking])
         if E2ESuite.NETWORKING in suites:
+            if looking is not None:
+                # The pods of this suite are not part of the image.
+                wait([looking])
             cases += _networking(build, link, again)
         if E2ESuite.NODE_BOOTSTRAP in suites:
             # Twice: by the guest's own firewall, and by the network, where nothing in the guest can undo it.

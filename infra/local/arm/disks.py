@@ -130,12 +130,14 @@ def inherit(target: Resource, source: Resource, size_gib: int) -> None:
 
 def refuse_other_source(creation: Json, existing: Resource) -> None:
     """Raises ArmError when a PUT names another source than the one that a disk or snapshot was made from."""
-    made_from = {name: value for name, value in existing.properties["creationData"].items() if name != "sourceUniqueId"}
-    asked = {name: value for name, value in creation.items() if name != "sourceUniqueId"}
-    if "sourceUri" in asked:
-        asked["sourceUri"] = without_token(asked["sourceUri"])
-    if asked != made_from:
+    if _source_named(creation) != _source_named(existing.properties["creationData"]):
         raise ArmError(409, "PropertyChangeNotAllowed", "Changing property 'creationData' is not allowed.", target="creationData")
+
+
+def _source_named(creation: Json) -> Json:
+    """Which source creationData names: without what Azure added, and without the token of an address."""
+    named = {name: value for name, value in creation.items() if name != "sourceUniqueId"}
+    return named | {"sourceUri": without_token(named["sourceUri"])} if "sourceUri" in named else named
 
 
 def never_made(cloud: Cloud, existing: Resource) -> bool:
